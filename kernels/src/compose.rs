@@ -1,0 +1,152 @@
+//! Network output back into a video frame.
+
+mod row;
+mod span;
+
+use rayon::prelude::*;
+use row::{Painter, Pair};
+
+use crate::color::{code, FromRgb};
+use crate::{Affine, FrameMut, PixelFormat};
+
+/// Rows (of 4:2:0: pairs of rows) that one thread takes at least: fewer are not worth handing over.
+const ROWS_AT_LEAST: usize = 4;
+
+/// A picture to paint: planar RGB, `f32` in 0..1 (values outside are clamped, those that are no number count as
+/// 0), shape `[3, height, width]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// `3 * width * height` values.
+    pub image: &'a [f32],
+    /// Width of `image` in pixels.
+    pub width: usize,
+    /// Height of `image` in pixels.
+    pub height: usize,
+    /// Takes the frame's pixels to the image's.
+    pub map: Affine,
+    /// Width, in pixels of the image, of the edge over which the layer fades to what is below it; 0: a hard edge.
+    pub feather: f32,
+}
+
+/// Paints `background` (red, green, blue in 0..1) and over it `layers`, first to last, into all of `output`.
+///
+/// # Layers
+/// A layer covers the pixels of the frame whose centres `map` takes into its image, in coordinates where pixel
+/// *i* covers `[i, i + 1)`. Its opacity is the distance of that place to the nearest edge of the image, over
+/// `feather`, at most 1. Images are interpolated bilinearly, or averaged over the area of a pixel where the frame shows them
+/// smaller, as in [`sample`](crate::sample()), the edge of an image continuing outside it; then clamped.
+/// Layers without pixels, and maps that hold infinities or no numbers, paint nothing. Where a layer is opaque, those below it are not
+/// computed.
+///
+/// # Formats
+/// Values are rounded to the nearest code value. Alpha and padding bytes become 255. In 4:2:0, colour difference is that of the average of the 2x2 pixels, or of those
+/// present at an odd edge. Bytes between the end of a row and the next stay as they are.
+///
+/// # Threads
+/// Rows are shared among the threads of the current rayon pool; the result does not depend on their number.
+///
+/// # Panics
+/// If an image has not `3 * width * height` values: a programming error, never caused by input.
+pub fn compose(layers: &[Layer<'_>], background: [f32; 3], output: &mut FrameMut<'_>) {
+    let (format, width, height) = (output.format(), output.width(), output.height());
+    let painter = Painter::new(layers, background, width, height);
+    let from_rgb = FromRgb::new(output.color());
+    match (format, output.planes_mut()) {
+        (PixelFormat::Nv12, [luma, chroma]) => {
+            let luma_stride = luma.stride;
+            luma.data
+                .par_chunks_mut(2 * luma_stride)
+                .zip(chroma.data.par_chunks_mut(chroma.stride))
+                .take(height.div_ceil(2))
+                .with_min_len(ROWS_AT_LEAST)
+                .enumerate()
+                .for_each_init(
+                    || [painter.scratch(), painter.scratch()],
+                    |scratch, (index, (luma, bytes))| {
+                        let pair = painter.pair(index, scratch);
+                        write_luma(&from_rgb, &pair, luma, luma_stride);
+                        let (bytes, _) = bytes.as_chunks_mut::<2>();
+                        for (bytes, (blue, red)) in bytes.iter_mut().zip(difference(&from_rgb, &pair)) {
+                            *bytes = [blue, red];
+                        }
+                    },
+                );
+        }
+        (PixelFormat::I420, [luma, blue, red]) => {
+            let luma_stride = luma.stride;
+            luma.data
+                .par_chunks_mut(2 * luma_stride)
+                .zip(blue.data.par_chunks_mut(blue.stride))
+                .zip(red.data.par_chunks_mut(red.stride))
+                .take(height.div_ceil(2))
+                .with_min_len(ROWS_AT_LEAST)
+                .enumerate()
+                .for_each_init(
+                    || [painter.scratch(), painter.scratch()],
+                    |scratch, (index, ((luma, blue), red))| {
+                        let pair = painter.pair(index, scratch);
+                        write_luma(&from_rgb, &pair, luma, luma_stride);
+                        let codes = difference(&from_rgb, &pair);
+                        for ((to_blue, to_red), (blue, red)) in blue.iter_mut().zip(red).zip(codes) {
+                            (*to_blue, *to_red) = (blue, red);
+                        }
+                    },
+                );
+        }
+        (_, [plane, ..]) => {
+            let write = match format {
+                PixelFormat::Rgb => write_rgb::<3, false>,
+                PixelFormat::Bgr => write_rgb::<3, true>,
+                PixelFormat::Bgra | PixelFormat::Bgrx => write_rgb::<4, true>,
+                _ => write_rgb::<4, false>,
+            };
+            plane
+                .data
+                .par_chunks_mut(plane.stride)
+                .take(height)
+                .with_min_len(ROWS_AT_LEAST)
+                .enumerate()
+                .for_each_init(
+                    || painter.scratch(),
+                    |scratch, (y, bytes)| write(painter.row(y, scratch), bytes),
+                );
+        }
+        (_, []) => unreachable!("FrameMut::new counts the planes"),
+    }
+}
+
+/// Red, green and blue of one row, in 0..1.
+type Rgb<'a> = [&'a [f32]; 3];
+
+/// Writes a row of `STEP` bytes a pixel.
+fn write_rgb<const STEP: usize, const SWAPPED: bool>([red, green, blue]: Rgb<'_>, bytes: &mut [u8]) {
+    let (pixels, _) = bytes.as_chunks_mut::<STEP>();
+    for (((pixel, red), green), blue) in pixels.iter_mut().zip(red).zip(green).zip(blue) {
+        let (first, third) = if SWAPPED { (blue, red) } else { (red, blue) };
+        let values = [code(first * 255.0), code(green * 255.0), code(third * 255.0), 255];
+        pixel.copy_from_slice(&values[..STEP]);
+    }
+}
+
+/// Writes the luma of one or two rows.
+fn write_luma(from_rgb: &FromRgb, pair: &Pair<'_>, bytes: &mut [u8], stride: usize) {
+    for ([red, green, blue], bytes) in pair.rows.iter().take(pair.count).zip(bytes.chunks_mut(stride)) {
+        for (((byte, red), green), blue) in bytes.iter_mut().zip(*red).zip(*green).zip(*blue) {
+            *byte = code(from_rgb.luma([*red, *green, *blue]));
+        }
+    }
+}
+
+/// The colour difference, blue and red, of two rows, from left to right.
+fn difference<'a>(from_rgb: &'a FromRgb, pair: &'a Pair<'_>) -> impl Iterator<Item = (u8, u8)> + 'a {
+    let [upper, lower] = &pair.rows;
+    (0..upper[0].len().div_ceil(2)).map(move |column| {
+        let (left, right) = (2 * column, (2 * column + 1).min(upper[0].len() - 1));
+        let average = std::array::from_fn(|channel| {
+            let (upper, lower) = (upper[channel], lower[channel]);
+            (upper[left] + upper[right] + lower[left] + lower[right]) * 0.25
+        });
+        let (blue, red) = from_rgb.difference(average);
+        (code(blue), code(red))
+    })
+}

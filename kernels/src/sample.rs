@@ -1,0 +1,347 @@
+//! Video frame to network input: crop, resize, colour, range, in one pass.
+
+use rayon::prelude::*;
+
+use crate::color::{ToRgb, NEUTRAL};
+use crate::resample::{coefficients, unit, Coefficients, Outside, Resampler, Source};
+use crate::{Affine, Frame, PixelFormat, Plane};
+
+/// Rows that one thread takes at least: fewer are not worth handing over.
+const ROWS_AT_LEAST: usize = 8;
+
+/// Order of the values in the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Planar: channel, row, column.
+    Nchw,
+    /// Interleaved: row, column, channel.
+    Nhwc,
+}
+
+/// Order of the colour channels in the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+/// What lies outside the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Border {
+    /// This colour: red, green, blue in 0..1.
+    Constant([f32; 3]),
+    /// The nearest pixel of the edge.
+    Replicate,
+    /// The picture mirrored at its outermost pixels (they are not repeated, as `BORDER_REFLECT_101`).
+    Mirror,
+}
+
+/// Shape and range of the values that [`sample`] writes: `(colour - mean) / std`, colour in 0..1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleSpec {
+    /// Output width in pixels.
+    pub width: usize,
+    /// Output height in pixels.
+    pub height: usize,
+    /// Planar or interleaved.
+    pub layout: Layout,
+    /// Channel order of the output; `mean` and `std` follow it.
+    pub channels: Channels,
+    /// Subtracted from the colour in 0..1.
+    pub mean: [f32; 3],
+    /// Then divided by; must not be zero.
+    pub std: [f32; 3],
+    /// What lies outside the picture.
+    pub border: Border,
+}
+
+/// Samples `frame` where `map` takes the output's pixels and writes `3 * width * height` values to `output`, of
+/// shape `[3, height, width]` or `[height, width, 3]`.
+///
+/// `map` takes positions of the output to positions of the frame, both with pixel *i* covering `[i, i + 1)`.
+///
+/// # Resampling
+/// Along an axis on which an output pixel covers more than one of the frame, it takes the average over the area
+/// covered, parts of pixels included (OpenCV's `INTER_AREA`); on the others it interpolates linearly between
+/// pixel centres (OpenCV's `INTER_LINEAR`). Maps that rotate or shear average a grid of bilinearly interpolated
+/// points, as many along each side of an output pixel as that side is long in pixels, rounded up, at most 16.
+///
+/// # Colour
+/// Y'CbCr is resampled plane by plane and converted afterwards, which for linear filters is the same as
+/// converting first; the result is clamped to 0..1 only then. Samples of subsampled colour difference are taken to lie
+/// in the middle of their 2x2 pixels (as in JPEG and MPEG-1). H.264 puts them half a pixel farther left unless told otherwise;
+/// that is ignored here and by [`compose`](crate::compose()), so that a picture passing through both does not shift.
+/// Alpha and padding bytes are ignored.
+///
+/// # Outside the picture
+/// See [`Border`]. A constant border mixes with the picture by the area of the output pixel that is outside.
+/// [`Border::Mirror`] goes on for at least one picture and 4096 pixels, then repeats its last pixel. Maps that hold infinities or
+/// no numbers point far outside. Any map is safe and costs at most a small multiple of the work of a useful one.
+///
+/// # Threads
+/// Rows are shared among the threads of the current rayon pool; the result does not depend on their number.
+///
+/// # Panics
+/// If `output` has not `3 * width * height` values: a programming error, never caused by input.
+pub fn sample(frame: &Frame<'_>, map: &Affine, spec: &SampleSpec, output: &mut [f32]) {
+    assert_eq!(output.len(), 3 * spec.width * spec.height, "output of sample() has the wrong length");
+    if output.is_empty() {
+        return;
+    }
+    let reader = Reader::new(frame, map, spec);
+    let writer = Writer::new(spec);
+    let read = |scratch: &mut Scratch, y: usize| reader.read(y, scratch);
+    match spec.layout {
+        Layout::Nchw => {
+            let (first, rest) = output.split_at_mut(spec.width * spec.height);
+            let (second, third) = rest.split_at_mut(spec.width * spec.height);
+            let rows = |plane| <[f32]>::par_chunks_exact_mut(plane, spec.width);
+            (rows(first), rows(second), rows(third))
+                .into_par_iter()
+                .with_min_len(ROWS_AT_LEAST)
+                .enumerate()
+                .for_each_init(
+                    || Scratch::new(spec.width),
+                    |scratch, (y, (first, second, third))| {
+                        read(scratch, y);
+                        writer.planar(scratch, [first, second, third]);
+                    },
+                );
+        }
+        Layout::Nhwc => {
+            output
+                .par_chunks_exact_mut(3 * spec.width)
+                .with_min_len(ROWS_AT_LEAST)
+                .enumerate()
+                .for_each_init(
+                    || Scratch::new(spec.width),
+                    |scratch, (y, row)| {
+                        read(scratch, y);
+                        writer.interleaved(scratch, row);
+                    },
+                );
+        }
+    }
+}
+
+/// One row of output on its way, owned by one thread.
+struct Scratch {
+    red: Vec<f32>,
+    green: Vec<f32>,
+    blue: Vec<f32>,
+    coverage: Vec<f32>,
+    /// For [`Resampler::prepare`].
+    line: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(width: usize) -> Self {
+        let row = vec![0.0; width];
+        Self { red: row.clone(), green: row.clone(), blue: row.clone(), coverage: row, line: Vec::new() }
+    }
+}
+
+/// The planes of a frame by the way they are read.
+enum Planes<'a> {
+    Rgb3(Source<'a, u8, 3>),
+    Rgb4(Source<'a, u8, 4>),
+    Nv12(Source<'a, u8, 1>, Source<'a, u8, 2>),
+    I420([Source<'a, u8, 1>; 3]),
+}
+
+/// Reads rows of the output's pixels from a frame, as red, green and blue.
+struct Reader<'a> {
+    planes: Planes<'a>,
+    /// Of the only plane, or that of luma.
+    full: Resampler,
+    /// Of the planes of colour difference.
+    half: Option<Resampler>,
+    /// The blue value of each pixel comes first.
+    swapped: bool,
+    to_rgb: ToRgb,
+    /// What to mix in where the coverage is not full.
+    constant: Option<[f32; 3]>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(frame: &'a Frame<'_>, map: &Affine, spec: &SampleSpec) -> Self {
+        let (width, height) = (frame.width(), frame.height());
+        let half_size = (width.div_ceil(2), height.div_ceil(2));
+        fn source<'a, const STEP: usize>(plane: &Plane<'a>, width: usize) -> Source<'a, u8, STEP> {
+            Source { data: plane.data, stride: plane.stride, width }
+        }
+        let size = (width, height);
+        let planes = match (frame.format(), frame.planes()) {
+            (PixelFormat::Rgb | PixelFormat::Bgr, [plane]) => Planes::Rgb3(source(plane, width)),
+            (PixelFormat::Nv12, [luma, difference]) => {
+                Planes::Nv12(source(luma, width), source(difference, half_size.0))
+            }
+            (PixelFormat::I420, [luma, blue, red]) => {
+                Planes::I420([source(luma, width), source(blue, half_size.0), source(red, half_size.0)])
+            }
+            (_, [plane, ..]) => Planes::Rgb4(source(plane, width)),
+            (_, []) => unreachable!("Frame::new counts the planes"),
+        };
+        let map = coefficients(map);
+        let output = (spec.width, spec.height);
+        let (outside, constant) = match spec.border {
+            Border::Constant(color) => (Outside::Zero, Some(color)),
+            Border::Replicate => (Outside::Replicate, None),
+            Border::Mirror => (Outside::Mirror, None),
+        };
+        // The share of the constant comes from the coverage of luma alone: coarser colour would fringe the edge.
+        let half_outside = if outside == Outside::Mirror { Outside::Mirror } else { Outside::Replicate };
+        // A sample of colour difference covers 2x2 pixels: the same place has half the coordinates.
+        let half_map: Coefficients = map.map(|value| value / 2.0);
+        Self {
+            planes,
+            full: Resampler::new(&map, output, size, outside),
+            half: frame.format().is_yuv().then(|| Resampler::new(&half_map, output, half_size, half_outside)),
+            swapped: matches!(frame.format(), PixelFormat::Bgr | PixelFormat::Bgra | PixelFormat::Bgrx),
+            to_rgb: ToRgb::new(frame.color()),
+            constant,
+        }
+    }
+
+    /// Reads row `y` as red, green and blue, not clamped.
+    fn read(&self, y: usize, scratch: &mut Scratch) {
+        let Scratch { red, green, blue, coverage, line } = scratch;
+        let all = 0..red.len();
+        if self.constant.is_some() {
+            self.full.coverage(y, coverage);
+        }
+        match &self.planes {
+            Planes::Rgb3(source) => {
+                let (first, third) =
+                    if self.swapped { (&mut *blue, &mut *red) } else { (&mut *red, &mut *blue) };
+                self.full.prepare(source, y, line);
+                self.full.fill(source, y, all, line, [first, green, third]);
+                self.scale(scratch);
+            }
+            Planes::Rgb4(source) => {
+                let (first, third) =
+                    if self.swapped { (&mut *blue, &mut *red) } else { (&mut *red, &mut *blue) };
+                self.full.prepare(source, y, line);
+                self.full.fill(source, y, all, line, [first, green, third]);
+                self.scale(scratch);
+            }
+            Planes::Nv12(luma, difference) => {
+                let half = self.half.as_ref().unwrap_or(&self.full);
+                self.full.prepare(luma, y, line);
+                self.full.fill(luma, y, all.clone(), line, [green]);
+                half.prepare(difference, y, line);
+                half.fill(difference, y, all, line, [blue, red]);
+                self.convert(scratch);
+            }
+            Planes::I420([luma, blue_difference, red_difference]) => {
+                let half = self.half.as_ref().unwrap_or(&self.full);
+                for (source, resampler, output) in
+                    [(luma, &self.full, green), (blue_difference, half, blue), (red_difference, half, red)]
+                {
+                    resampler.prepare(source, y, line);
+                    resampler.fill(source, y, all.clone(), line, [output]);
+                }
+                self.convert(scratch);
+            }
+        }
+    }
+
+    /// Brings bytes to 0..1 and mixes in the constant.
+    fn scale(&self, scratch: &mut Scratch) {
+        let Scratch { red, green, blue, coverage, .. } = scratch;
+        for (channel, values) in [red, green, blue].into_iter().enumerate() {
+            match self.constant {
+                None => values.iter_mut().for_each(|value| *value *= 1.0 / 255.0),
+                Some(constant) => {
+                    for (value, coverage) in values.iter_mut().zip(&*coverage) {
+                        *value = *value * (1.0 / 255.0) + (1.0 - coverage) * constant[channel];
+                    }
+                }
+            }
+        }
+    }
+
+    /// Converts code values of luma (in `green`), blue difference (in `blue`) and red difference (in `red`), and
+    /// mixes in the constant.
+    fn convert(&self, scratch: &mut Scratch) {
+        let Scratch { red, green, blue, coverage, .. } = scratch;
+        let to = &self.to_rgb;
+        let values = red.iter_mut().zip(green).zip(blue);
+        match self.constant {
+            None => {
+                for ((red, green), blue) in values {
+                    let luma = (*green - to.black) * to.luma;
+                    let (blue_difference, red_difference) = (*blue - NEUTRAL, *red - NEUTRAL);
+                    *red = luma + to.red_to_red * red_difference;
+                    *green = luma + to.blue_to_green * blue_difference + to.red_to_green * red_difference;
+                    *blue = luma + to.blue_to_blue * blue_difference;
+                }
+            }
+            Some(constant) => {
+                for (((red, green), blue), coverage) in values.zip(&*coverage) {
+                    let luma = (*green - to.black * coverage) * to.luma;
+                    let (blue_difference, red_difference) =
+                        ((*blue - NEUTRAL) * coverage, (*red - NEUTRAL) * coverage);
+                    let rest = 1.0 - coverage;
+                    *red = luma + to.red_to_red * red_difference + rest * constant[0];
+                    *green = luma
+                        + to.blue_to_green * blue_difference
+                        + to.red_to_green * red_difference
+                        + rest * constant[1];
+                    *blue = luma + to.blue_to_blue * blue_difference + rest * constant[2];
+                }
+            }
+        }
+    }
+}
+
+/// Writes rows as the network wants them.
+struct Writer {
+    bgr: bool,
+    /// One over the standard deviation.
+    gain: [f32; 3],
+    /// Minus the mean, over the standard deviation.
+    bias: [f32; 3],
+}
+
+impl Writer {
+    fn new(spec: &SampleSpec) -> Self {
+        Self {
+            bgr: spec.channels == Channels::Bgr,
+            gain: spec.std.map(|std| 1.0 / std),
+            bias: std::array::from_fn(|channel| -spec.mean[channel] / spec.std[channel]),
+        }
+    }
+
+    fn in_order<'a>(&self, scratch: &'a Scratch) -> [&'a [f32]; 3] {
+        let Scratch { red, green, blue, .. } = scratch;
+        if self.bgr {
+            [blue, green, red]
+        } else {
+            [red, green, blue]
+        }
+    }
+
+    fn planar(&self, scratch: &Scratch, output: [&mut [f32]; 3]) {
+        for (channel, (output, values)) in output.into_iter().zip(self.in_order(scratch)).enumerate() {
+            let (gain, bias) = (self.gain[channel], self.bias[channel]);
+            for (output, value) in output.iter_mut().zip(values) {
+                *output = unit(*value) * gain + bias;
+            }
+        }
+    }
+
+    fn interleaved(&self, scratch: &Scratch, output: &mut [f32]) {
+        let [first, second, third] = self.in_order(scratch);
+        let (output, _) = output.as_chunks_mut::<3>();
+        for (((output, first), second), third) in output.iter_mut().zip(first).zip(second).zip(third) {
+            *output = [
+                unit(*first) * self.gain[0] + self.bias[0],
+                unit(*second) * self.gain[1] + self.bias[1],
+                unit(*third) * self.gain[2] + self.bias[2],
+            ];
+        }
+    }
+}
