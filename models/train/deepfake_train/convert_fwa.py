@@ -1,0 +1,62 @@
+"""Face-warping-artifact classifier, exported to ONNX by the training -> zoo folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from .manifest import Manifest
+
+# sigmoid(-0.34), and sigmoid(-0.85): see the model card
+THRESHOLD = 0.416
+UNCERTAIN = [0.3, 0.416]
+# fitted by deepfake_train.crop_fit
+CROP = {"scale": 1.51, "shift": [0.0, -0.046], "border": "mirror"}
+
+
+def convert_fwa(weights: Path, out: Path) -> None:
+    """Checks the graph's names and shapes, gives it the fixed ones, and writes the manifest."""
+    model = onnx.load(weights)
+    if len(model.graph.input) != 1 or len(model.graph.output) != 1:
+        raise ValueError(f"{weights}: one input and one output expected")
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    if shape[1:] != [3, 224, 224]:
+        raise ValueError(f"{weights}: input [N, 3, 224, 224] expected, not {shape}")
+    _rename(model.graph, model.graph.input[0].name, "input")
+    _rename(model.graph, model.graph.output[0].name, "logit")
+    onnx.checker.check_model(model, full_check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, out / "fwa-lite.onnx")
+    Manifest(
+        name="fwa-lite",
+        kind="fwa",
+        summary="Finds faces that were warped and blended into a picture (face warping artifacts).",
+        licence="(MIT OR Apache-2.0) AND BSD-3-Clause",
+        origin="Trained by this project on 1,973 synthetic faces with fakes made on the way; the trunk starts from "
+        "torchvision's MobileNetV2 ImageNet weights.",
+        files={"network": "fwa-lite.onnx"},
+        sections={
+            "input": {
+                "width": 224,
+                "height": 224,
+                "layout": "nchw",
+                "channels": "rgb",
+                "mean": [0.485, 0.456, 0.406],
+                "std": [0.229, 0.224, 0.225],
+            },
+            "crop": CROP,
+            "fwa": {"output": "logit", "threshold": THRESHOLD, "uncertain": UNCERTAIN},
+        },
+    ).write(out)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+    for value in (*graph.input, *graph.output):
+        if value.name == old:
+            value.name = new

@@ -1,0 +1,60 @@
+"""The manifest of a zoo model: what the Rust side has to know to feed its networks and to read their outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "manifest.toml"
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One model; ``files`` maps roles to names of files beside the manifest, ``sections`` are written as they are."""
+
+    name: str
+    kind: str
+    summary: str
+    licence: str
+    origin: str
+    files: Mapping[str, str]
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes ``manifest.toml`` into the folder that holds the files."""
+        model = {key: getattr(self, key) for key in ("name", "kind", "summary", "licence", "origin")}
+        parts = [_table("[model]", model)]
+        for role, name in self.files.items():
+            parts.append(_table("[[file]]", {"role": role, "path": name, "sha256": sha256(folder / name)}))
+        parts += [_table(f"[{title}]", content) for title, content in self.sections.items()]
+        (folder / FILE_NAME).write_text("\n".join(parts), encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of a zoo folder as plain dictionaries."""
+    return tomllib.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+
+
+def _table(header: str, content: Mapping[str, Any]) -> str:
+    return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in content.items()), ""])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    raise TypeError(f"cannot write {value!r} to a manifest")
