@@ -1,0 +1,204 @@
+//! Finds faces in a whole frame.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deepfake_kernels::{sample, Affine, Border, Frame, Point, SampleSpec, Tensor};
+
+use super::{
+    anchors::anchors,
+    decode::{decode, ROW},
+    suppression::{merge, suppress},
+    Face,
+};
+use crate::{
+    engine::{self, Engine, EngineOptions},
+    manifest::Manifest,
+    zoo, Error, Result, Stage, StageTimes,
+};
+
+/// Zoo name of the detector for faces that fill a good part of the frame.
+pub const SHORT_RANGE_MODEL: &str = "blazeface-short";
+/// Zoo name of the detector for smaller faces.
+pub const FULL_RANGE_MODEL: &str = "blazeface-full";
+
+/// Name of the networks' input.
+const INPUT: &str = "input";
+
+/// BlazeFace (Bazarevsky et al., 2019) in its two ranges. The whole frame goes in, letterboxed, so that a face needs
+/// about 1/12 of the frame's longer side for the short range and 1/40 for the full one.
+#[derive(Debug)]
+pub struct FaceDetector {
+    short: Network,
+    full: Network,
+}
+
+impl FaceDetector {
+    /// Loads both networks from the zoo.
+    ///
+    /// # Errors
+    /// If one is missing, damaged or of another shape than its manifest says, or if the backend cannot run it.
+    pub fn load(engine: &EngineOptions) -> Result<Self> {
+        Ok(Self {
+            short: Network::load(SHORT_RANGE_MODEL, engine)?,
+            full: Network::load(FULL_RANGE_MODEL, engine)?,
+        })
+    }
+
+    /// Every face that one of the two networks finds, those of the short range first, each part ordered by
+    /// confidence. Nothing confirms them yet; see [`LandmarkNetwork`](super::LandmarkNetwork).
+    ///
+    /// # Errors
+    /// If a network fails.
+    pub fn detect(&self, frame: &Frame<'_>, times: &mut StageTimes) -> Result<Vec<Face>> {
+        let mut faces = Vec::new();
+        self.detect_short(frame, &mut faces, times)?;
+        let mut more = Vec::new();
+        self.detect_full(frame, &mut more, times)?;
+        merge(&mut faces, &more);
+        Ok(faces)
+    }
+
+    /// Replaces `faces` by what the quicker network finds, the large faces, ordered by confidence.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub fn detect_short(
+        &self,
+        frame: &Frame<'_>,
+        faces: &mut Vec<Face>,
+        times: &mut StageTimes,
+    ) -> Result<()> {
+        self.short.detect(frame, faces, times)
+    }
+
+    /// Replaces `faces` by what the more thorough network finds, small faces as well, ordered by confidence.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub fn detect_full(
+        &self,
+        frame: &Frame<'_>,
+        faces: &mut Vec<Face>,
+        times: &mut StageTimes,
+    ) -> Result<()> {
+        self.full.detect(frame, faces, times)
+    }
+}
+
+/// One of the two networks.
+#[derive(Debug)]
+struct Network {
+    name: String,
+    engine: Arc<dyn Engine>,
+    spec: SampleSpec,
+    anchors: Vec<Point>,
+    boxes: String,
+    scores: String,
+    threshold: f32,
+    buffers: Mutex<Buffers>,
+}
+
+#[derive(Debug)]
+struct Buffers {
+    input: Tensor,
+    boxes: Tensor,
+    scores: Tensor,
+}
+
+impl Network {
+    fn load(model: &str, options: &EngineOptions) -> Result<Self> {
+        Self::from_manifest(&zoo::find(model)?, options)
+    }
+
+    fn from_manifest(manifest: &Manifest, options: &EngineOptions) -> Result<Self> {
+        let detector = manifest.detector()?;
+        let spec = manifest.sample_spec(Border::Constant([0.0; 3]));
+        Ok(Self {
+            name: manifest.model().name.clone(),
+            engine: engine::load(manifest, "network", options)?,
+            anchors: anchors(spec.width, spec.height, &detector.strides),
+            boxes: detector.boxes.clone(),
+            scores: detector.scores.clone(),
+            threshold: detector.score_threshold,
+            buffers: Mutex::new(Buffers {
+                input: Tensor::zeros(&manifest.input_shape(1)),
+                boxes: Tensor::default(),
+                scores: Tensor::default(),
+            }),
+            spec,
+        })
+    }
+
+    fn detect(&self, frame: &Frame<'_>, faces: &mut Vec<Face>, times: &mut StageTimes) -> Result<()> {
+        // A panic elsewhere leaves only numbers behind that the next run overwrites.
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Buffers { input, boxes, scores } = &mut *buffers;
+        let map = letterbox(frame.width(), frame.height(), &self.spec);
+        times.measure(Stage::Track, || sample(frame, &map, &self.spec, input.data_mut()));
+        times.measure_engine(Stage::Track, || {
+            self.engine
+                .run(&[(INPUT, input)], &mut [(&self.boxes, &mut *boxes), (&self.scores, &mut *scores)])
+        })?;
+        if boxes.data().len() != ROW * self.anchors.len() || scores.data().len() != self.anchors.len() {
+            return Err(Error::Network {
+                name: self.name.clone(),
+                reason: format!(
+                    "{} anchors need outputs of {} and {} values, not {:?} and {:?}",
+                    self.anchors.len(),
+                    ROW * self.anchors.len(),
+                    self.anchors.len(),
+                    boxes.shape(),
+                    scores.shape()
+                ),
+            });
+        }
+        times.measure(Stage::Track, || {
+            faces.clear();
+            decode(boxes.data(), scores.data(), &self.anchors, self.threshold, &map, faces);
+            suppress(faces);
+        });
+        Ok(())
+    }
+}
+
+/// Takes the network's input to the frame: the whole frame as large as it fits, in the middle.
+fn letterbox(width: usize, height: usize, spec: &SampleSpec) -> Affine {
+    let (width, height) = (width as f32, height as f32);
+    let (input_width, input_height) = (spec.width as f32, spec.height as f32);
+    let scale = (width / input_width).max(height / input_height);
+    let (x, y) = ((width - scale * input_width) / 2.0, (height - scale * input_height) / 2.0);
+    Affine { m: [scale, 0.0, x, 0.0, scale, y] }
+}
+
+#[cfg(test)]
+mod tests {
+    use deepfake_kernels::{Channels, Layout};
+
+    use super::*;
+
+    fn spec(side: usize) -> SampleSpec {
+        SampleSpec {
+            width: side,
+            height: side,
+            layout: Layout::Nhwc,
+            channels: Channels::Rgb,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            border: Border::Constant([0.0; 3]),
+        }
+    }
+
+    #[test]
+    fn a_wide_frame_fills_the_width_and_is_centred() {
+        let map = letterbox(640, 360, &spec(128));
+        assert_eq!(map.apply(Point { x: 0.0, y: 28.0 }), Point { x: 0.0, y: 0.0 });
+        assert_eq!(map.apply(Point { x: 128.0, y: 100.0 }), Point { x: 640.0, y: 360.0 });
+    }
+
+    #[test]
+    fn a_tall_frame_fills_the_height() {
+        let map = letterbox(96, 192, &spec(192));
+        assert_eq!(map.apply(Point { x: 48.0, y: 0.0 }), Point { x: 0.0, y: 0.0 });
+        assert_eq!(map.apply(Point { x: 144.0, y: 192.0 }), Point { x: 96.0, y: 192.0 });
+    }
+}
