@@ -1,0 +1,186 @@
+//! Which driving frame relative motion starts from.
+
+use std::time::Duration;
+
+use super::{
+    motion::{hull_area, Keypoints},
+    settings::Reference,
+};
+
+/// Time with a face in which the best reference is searched for.
+pub const SEARCH_WINDOW: Duration = Duration::from_secs(2);
+
+/// Landmarks freed of position and size, so that only pose and expression are left: centred, and divided by the
+/// square root of their hull's area. `None` where they have no extent.
+pub fn normalise(points: &[[f32; 3]]) -> Option<Vec<[f32; 2]>> {
+    let flat: Vec<[f32; 2]> = points.iter().map(|p| [p[0], p[1]]).collect();
+    let size = hull_area(&flat).sqrt();
+    if !size.is_finite() || size <= 0.0 {
+        return None;
+    }
+    let count = flat.len() as f32;
+    let mean = flat.iter().fold([0.0; 2], |m, p| [m[0] + p[0] / count, m[1] + p[1] / count]);
+    Some(flat.iter().map(|p| [(p[0] - mean[0]) / size, (p[1] - mean[1]) / size]).collect())
+}
+
+/// Mean squared distance of two sets of normalised landmarks.
+fn distance(a: &[[f32; 2]], b: &[[f32; 2]]) -> f32 {
+    let sum: f32 = a.iter().zip(b).map(|(a, b)| (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)).sum();
+    sum / a.len().max(1) as f32
+}
+
+/// Keeps the reference frame's key points, and replaces them by better ones as the mode allows.
+#[derive(Clone, Debug, Default)]
+pub struct ReferenceKeeper {
+    keypoints: Option<Keypoints>,
+    distance: Option<f32>,
+    searched: Duration,
+    calibrate: bool,
+}
+
+impl ReferenceKeeper {
+    /// Forgets the reference and starts over.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Has the next frame with a face taken.
+    pub fn calibrate(&mut self) {
+        self.calibrate = true;
+    }
+
+    /// The reference, if there is one.
+    pub fn get(&self) -> Option<&Keypoints> {
+        self.keypoints.as_ref()
+    }
+
+    /// Offers the key points of a driving frame, its normalised landmarks and the portrait's, and the time since the
+    /// last offer. Tells whether they were taken.
+    pub fn offer(
+        &mut self,
+        mode: Reference,
+        keypoints: &Keypoints,
+        landmarks: Option<&[[f32; 2]]>,
+        portrait: Option<&[[f32; 2]]>,
+        elapsed: Duration,
+    ) -> bool {
+        let wanted = if std::mem::take(&mut self.calibrate) {
+            // What the user names is not replaced by something that seems nearer.
+            self.searched = SEARCH_WINDOW;
+            true
+        } else {
+            match mode {
+                Reference::Manual => false,
+                Reference::First => self.keypoints.is_none(),
+                Reference::Best => self.is_better(landmarks, portrait, elapsed),
+            }
+        };
+        if wanted {
+            self.keypoints = Some(keypoints.clone());
+        }
+        wanted
+    }
+
+    fn is_better(
+        &mut self,
+        landmarks: Option<&[[f32; 2]]>,
+        portrait: Option<&[[f32; 2]]>,
+        elapsed: Duration,
+    ) -> bool {
+        if self.keypoints.is_some() {
+            self.searched += elapsed;
+            if self.searched > SEARCH_WINDOW {
+                return false;
+            }
+        }
+        let new = landmarks.zip(portrait).map(|(a, b)| distance(a, b));
+        let better = match (new, self.distance) {
+            (Some(new), Some(best)) => new < best,
+            (Some(_), None) => true,
+            // Without landmarks on either side there is nothing to compare: the first one stays.
+            (None, _) => self.keypoints.is_none(),
+        };
+        if better {
+            self.distance = new;
+        }
+        better
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(40);
+
+    fn keypoints(x: f32) -> Keypoints {
+        Keypoints { value: vec![[x, 0.0]], jacobian: vec![[1.0, 0.0, 0.0, 1.0]] }
+    }
+
+    fn face(nose: f32) -> Vec<[f32; 2]> {
+        normalise(&[[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [10.0, 10.0, 0.0], [0.0, 10.0, 0.0], [nose, 5.0, 0.0]])
+            .unwrap()
+    }
+
+    #[test]
+    fn normalised_landmarks_ignore_position_and_size() {
+        let a = [[0.0, 0.0, 1.0], [4.0, 0.0, 0.0], [4.0, 4.0, 0.0], [1.0, 2.0, 0.0]];
+        let b = a.map(|p| [p[0] * 3.0 + 7.0, p[1] * 3.0 - 2.0, p[2]]);
+        assert!(distance(&normalise(&a).unwrap(), &normalise(&b).unwrap()) < 1e-10);
+        assert!(normalise(&[[1.0, 1.0, 1.0]; 4]).is_none());
+    }
+
+    #[test]
+    fn first_keeps_the_first() {
+        let mut keeper = ReferenceKeeper::default();
+        assert!(keeper.offer(Reference::First, &keypoints(1.0), None, None, FRAME));
+        assert!(!keeper.offer(Reference::First, &keypoints(2.0), None, None, FRAME));
+        assert_eq!(keeper.get(), Some(&keypoints(1.0)));
+    }
+
+    #[test]
+    fn best_takes_what_is_nearer_the_portrait() {
+        let mut keeper = ReferenceKeeper::default();
+        let portrait = face(5.0);
+        let mut offer = |x, nose| {
+            keeper.offer(Reference::Best, &keypoints(x), Some(&face(nose)), Some(&portrait), FRAME)
+        };
+        assert!(offer(1.0, 8.0), "something is better than nothing");
+        assert!(!offer(2.0, 9.0), "further away");
+        assert!(offer(3.0, 5.5), "nearer");
+        assert_eq!(keeper.get(), Some(&keypoints(3.0)));
+    }
+
+    #[test]
+    fn best_stops_searching_after_its_window() {
+        let mut keeper = ReferenceKeeper::default();
+        let portrait = face(5.0);
+        keeper.offer(Reference::Best, &keypoints(1.0), Some(&face(8.0)), Some(&portrait), FRAME);
+        assert!(!keeper.offer(
+            Reference::Best,
+            &keypoints(2.0),
+            Some(&face(5.0)),
+            Some(&portrait),
+            SEARCH_WINDOW + FRAME
+        ));
+    }
+
+    #[test]
+    fn manual_waits_for_calibration_and_keeps_it() {
+        let mut keeper = ReferenceKeeper::default();
+        assert!(!keeper.offer(Reference::Manual, &keypoints(1.0), None, None, FRAME));
+        assert!(keeper.get().is_none());
+        keeper.calibrate();
+        assert!(keeper.offer(Reference::Manual, &keypoints(2.0), None, None, FRAME));
+        assert!(!keeper.offer(Reference::Manual, &keypoints(3.0), None, None, FRAME));
+    }
+
+    #[test]
+    fn calibration_outlasts_the_search_for_the_best() {
+        let mut keeper = ReferenceKeeper::default();
+        let portrait = face(5.0);
+        keeper.calibrate();
+        assert!(keeper.offer(Reference::Best, &keypoints(1.0), Some(&face(9.0)), Some(&portrait), FRAME));
+        assert!(!keeper.offer(Reference::Best, &keypoints(2.0), Some(&face(5.0)), Some(&portrait), FRAME));
+    }
+}

