@@ -6,6 +6,8 @@
 //!   and writes the planar or interleaved `f32` tensor that a network wants;
 //! * [`compose`] writes network output back into a video frame of any supported format and size.
 //!
+//! Beside them [`draw_rect`], [`draw_disc`] and [`draw_text`] mark a frame in its own format.
+//!
 //! Nothing here knows of GStreamer or of networks.
 //!
 //! # Coordinates
@@ -14,6 +16,7 @@
 
 mod color;
 mod compose;
+mod draw;
 mod frame;
 mod geometry;
 mod resample;
@@ -21,6 +24,7 @@ mod sample;
 mod tensor;
 
 pub use compose::{compose, Layer};
+pub use draw::{draw_disc, draw_rect, draw_text, text_size};
 pub use frame::{
     ColorMatrix, ColorRange, ColorSpace, Frame, FrameError, FrameMut, PixelFormat, Plane, PlaneMut,
 };

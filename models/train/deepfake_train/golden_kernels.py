@@ -3,7 +3,7 @@
     python -m deepfake_train.golden_kernels ../../kernels/tests/golden      (from models/train)
 
 Everything is formulated differently from the crate, so that the two can only agree by being right: whole
-pictures instead of rows, areas as differences of an integral, interpolation by `numpy.interp` or `cv2.resize`,
+pictures instead of rows, areas as differences of an integral, interpolation by `numpy.interp` or OpenCV,
 borders by `numpy.pad`, and colour matrices by inverting the equations of the standards. The README next to
 the data describes the files.
 """

@@ -1,0 +1,169 @@
+//! Marks on a frame in its own format: boxes, dots and text, without converting or copying the picture.
+//!
+//! All of it may reach outside the frame, which clips it, and coordinates that are no numbers count as 0. Colours are red, green and blue in
+//! 0..1. Edges are hard: a pixel takes the colour whole or not. In 4:2:0, a sample of colour difference takes it
+//! if any of its 2x2 pixels does, so that thin lines keep their colour, which then bleeds by up to one pixel.
+//! Alpha and padding bytes of the pixels drawn become 255.
+
+mod font;
+
+use std::ops::Range;
+
+use crate::color::{code, FromRgb};
+use crate::resample::unit;
+use crate::{FrameMut, PixelFormat, Point, Rect};
+
+/// Draws the outline of `rect`, its edges rounded to whole pixels, `thickness_px` pixels thick and inside them.
+pub fn draw_rect(frame: &mut FrameMut<'_>, rect: Rect, thickness_px: usize, color: [f32; 3]) {
+    // Casts saturate, and half the range leaves room for sums.
+    let edge = |value: f32| (value.round() as i64).clamp(i64::MIN / 4, i64::MAX / 4);
+    let (left, right) = (edge(rect.x), edge(rect.x + rect.width));
+    let (top, bottom) = (edge(rect.y), edge(rect.y + rect.height));
+    let thickness = i64::try_from(thickness_px).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+    let (inner_left, inner_right) = ((left + thickness).min(right), (right - thickness).max(left));
+    let (inner_top, inner_bottom) = ((top + thickness).min(bottom), (bottom - thickness).max(top));
+
+    let mut pen = Pen::new(frame, color);
+    pen.fill(left..right, top..inner_top);
+    pen.fill(left..right, inner_bottom.max(inner_top)..bottom);
+    pen.fill(left..inner_left, inner_top..inner_bottom);
+    pen.fill(inner_right.max(inner_left)..right, inner_top..inner_bottom);
+}
+
+/// Fills the pixels whose centres lie within `radius` pixels of `center`.
+pub fn draw_disc(frame: &mut FrameMut<'_>, center: Point, radius: f32, color: [f32; 3]) {
+    let (x, y, radius) = (f64::from(center.x), f64::from(center.y), f64::from(radius));
+    let mut pen = Pen::new(frame, color);
+    for row in clip(run(y, radius), pen.frame.height()) {
+        let distance = row as f64 + 0.5 - y;
+        let half = (radius * radius - distance * distance).sqrt();
+        let row = row as i64;
+        pen.fill(run(x, half), row..row + 1);
+    }
+}
+
+/// Writes `text` with its upper left corner at pixel (`x`, `y`) in letters at most `height_px` pixels high, in a
+/// font of 5 x 7 dots scaled by a whole number, at least 1. A line feed starts a new line; characters outside
+/// printable ASCII show as empty boxes. `background` fills the area of [`text_size`] first.
+pub fn draw_text(
+    frame: &mut FrameMut<'_>,
+    x: i32,
+    y: i32,
+    height_px: usize,
+    text: &str,
+    color: [f32; 3],
+    background: Option<[f32; 3]>,
+) {
+    let dot = dot_size(height_px) as i64;
+    let (x, y) = (i64::from(x), i64::from(y));
+    if let Some(background) = background {
+        let (width, height) = text_size(text, height_px);
+        Pen::new(frame, background).fill(x..x + width as i64, y..y + height as i64);
+    }
+    let mut pen = Pen::new(frame, color);
+    // One dot around the text, as `text_size` has it, and between letters and lines.
+    for (line, text) in text.split('\n').enumerate() {
+        let top = y + dot * (1 + line as i64 * (font::ROWS as i64 + 1));
+        for (index, character) in text.chars().enumerate() {
+            let left = x + dot * (1 + index as i64 * (font::COLUMNS as i64 + 1));
+            for (row, dots) in (0i64..).zip(font::find(character)) {
+                for column in (0..font::COLUMNS as i64).filter(|column| dots >> column & 1 == 1) {
+                    let (left, top) = (left + column * dot, top + row * dot);
+                    pen.fill(left..left + dot, top..top + dot);
+                }
+            }
+        }
+    }
+}
+
+/// Width and height in pixels of what [`draw_text`] writes, with a margin of one dot of the font around it.
+pub fn text_size(text: &str, height_px: usize) -> (usize, usize) {
+    let columns = text.split('\n').map(|line| line.chars().count()).max().unwrap_or(0);
+    let rows = text.split('\n').count();
+    let dot = dot_size(height_px);
+    (dot * (columns * (font::COLUMNS + 1) + 1), dot * (rows * (font::ROWS + 1) + 1))
+}
+
+/// Pixels along each side of a dot of the font; no frame needs larger ones than 2^16.
+fn dot_size(height_px: usize) -> usize {
+    (height_px / font::ROWS).clamp(1, 1 << 16)
+}
+
+/// The pixels whose centres lie within `radius` of `center`.
+fn run(center: f64, radius: f64) -> Range<i64> {
+    // Casts saturate; those of values that are no number give 0, and so an empty run.
+    ((center - radius - 0.5).ceil() as i64)..((center + radius - 0.5).floor() + 1.0) as i64
+}
+
+/// The part of `range` in `0..length`.
+fn clip(range: Range<i64>, length: usize) -> Range<usize> {
+    let clip = |value: i64| usize::try_from(value.max(0)).unwrap_or(length).min(length);
+    clip(range.start)..clip(range.end)
+}
+
+/// Fills pixels of a frame with one colour.
+struct Pen<'f, 'a> {
+    frame: &'f mut FrameMut<'a>,
+    ink: Ink,
+}
+
+/// A colour in the format of the frame.
+#[derive(Clone, Copy)]
+enum Ink {
+    /// Bytes of a pixel, and how many.
+    Packed([u8; 4], usize),
+    /// Luma, blue and red difference.
+    Yuv(u8, [u8; 2]),
+}
+
+impl<'f, 'a> Pen<'f, 'a> {
+    fn new(frame: &'f mut FrameMut<'a>, color: [f32; 3]) -> Self {
+        let color = color.map(unit);
+        let [red, green, blue] = color.map(|value| code(value * 255.0));
+        let ink = match frame.format() {
+            PixelFormat::Rgb => Ink::Packed([red, green, blue, 255], 3),
+            PixelFormat::Bgr => Ink::Packed([blue, green, red, 255], 3),
+            PixelFormat::Rgba | PixelFormat::Rgbx => Ink::Packed([red, green, blue, 255], 4),
+            PixelFormat::Bgra | PixelFormat::Bgrx => Ink::Packed([blue, green, red, 255], 4),
+            PixelFormat::Nv12 | PixelFormat::I420 => {
+                let from_rgb = FromRgb::new(frame.color());
+                let (blue, red) = from_rgb.difference(color);
+                Ink::Yuv(code(from_rgb.luma(color)), [code(blue), code(red)])
+            }
+        };
+        Self { frame, ink }
+    }
+
+    /// Fills the columns `x` of the rows `y`, as far as the frame has them.
+    fn fill(&mut self, x: Range<i64>, y: Range<i64>) {
+        let (x, y) = (clip(x, self.frame.width()), clip(y, self.frame.height()));
+        if x.is_empty() || y.is_empty() {
+            return;
+        }
+        let half = |range: &Range<usize>| range.start / 2..range.end.div_ceil(2);
+        let (half_x, half_y) = (half(&x), half(&y));
+        match (self.ink, self.frame.planes_mut()) {
+            (Ink::Yuv(luma, difference), [first, second]) => {
+                fill_plane(first.data, first.stride, &x, &y, &[luma]);
+                fill_plane(second.data, second.stride, &half_x, &half_y, &difference);
+            }
+            (Ink::Yuv(luma, [blue, red]), [first, second, third]) => {
+                fill_plane(first.data, first.stride, &x, &y, &[luma]);
+                fill_plane(second.data, second.stride, &half_x, &half_y, &[blue]);
+                fill_plane(third.data, third.stride, &half_x, &half_y, &[red]);
+            }
+            (Ink::Packed(bytes, count), [plane, ..]) => {
+                fill_plane(plane.data, plane.stride, &x, &y, &bytes[..count]);
+            }
+            _ => unreachable!("FrameMut::new counts the planes"),
+        }
+    }
+}
+
+/// Writes `pixel` to the columns `x` of the rows `y`.
+fn fill_plane(data: &mut [u8], stride: usize, x: &Range<usize>, y: &Range<usize>, pixel: &[u8]) {
+    for row in y.clone() {
+        let row = &mut data[row * stride..][x.start * pixel.len()..x.end * pixel.len()];
+        row.chunks_exact_mut(pixel.len()).for_each(|bytes| bytes.copy_from_slice(pixel));
+    }
+}
