@@ -8,22 +8,23 @@ use super::{Analysis, Label};
 /// with the smoothed score in percent.
 pub fn draw_overlay(analysis: &Analysis, frame: &mut FrameMut<'_>) {
     // Lines and letters that can be read at any size.
-    let unit = (frame.height() as f32 / 240.0).max(1.0);
-    let text_height = 10.0 * unit;
+    let unit = (frame.height() / 240).max(1);
+    let (text_height, gap) = (10 * unit, 2 * unit as i32);
     for face in &analysis.faces {
         let color = match face.label {
             Label::Real => [0.1, 0.8, 0.2],
             Label::Fake => [0.95, 0.15, 0.15],
             Label::Uncertain => [0.95, 0.8, 0.1],
         };
-        draw_rect(frame, face.rect, unit.round(), color);
+        draw_rect(frame, face.rect, unit, color);
         let text = format!("#{} {} {:.0}%", face.track_id, face.label.name(), face.smoothed_score * 100.0);
-        let above = face.rect.y - text_height - 2.0 * unit;
-        let y = if above >= 0.0 { above } else { face.rect.y + 2.0 * unit };
-        draw_text(frame, face.rect.x, y, text_height, &text, [1.0; 3], Some(color));
+        let (x, top) = (face.rect.x as i32, face.rect.y as i32);
+        let above = top - text_height as i32 - gap;
+        let y = if above >= 0 { above } else { top + gap };
+        draw_text(frame, x, y, text_height, &text, [1.0; 3], Some(color));
     }
     if analysis.faces.is_empty() {
-        draw_text(frame, 2.0 * unit, 2.0 * unit, text_height, "no face", [1.0; 3], Some([0.3; 3]));
+        draw_text(frame, gap, gap, text_height, "no face", [1.0; 3], Some([0.3; 3]));
     }
 }
 
