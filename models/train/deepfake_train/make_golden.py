@@ -1,7 +1,7 @@
 """Makes the golden data of the zoo: every graph's outputs as a second implementation computes them.
 
-FOMM: our PyTorch model. MediaPipe: the TFLite interpreter on the original files. FWA: the numpy operators that the ONNX
-project gives as the definition of its format. None of them shares code with ONNX Runtime.
+FOMM: our PyTorch model. MediaPipe: the TFLite interpreter on the original files. FWA: the numpy operators
+that the ONNX project gives as the definition of its format. None of them shares code with ONNX Runtime.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The manifest of a zoo model: what the Rust side has to know to feed its networks and to read their outputs."""
+"""The manifest of a zoo model: what the Rust side must know to feed its networks and read their outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One model; ``files`` maps roles to names of files beside the manifest, ``sections`` are written as they are."""
+    """One model; ``files`` maps roles to files beside the manifest, ``sections`` are written as they are."""
 
     name: str
     kind: str

@@ -1,7 +1,7 @@
 """A small writer of ONNX graphs: operators are method calls, names are made up on the way.
 
-Graphs written by hand instead of traced hold exactly the operators that were meant, which is what makes them small,
-fast and the same on every runtime.
+Graphs written by hand instead of traced hold exactly the operators that were meant, which is what makes them
+small, fast and the same on every runtime.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""A portrait moved by a video, as a contact sheet to look at: the plugin's path in a few lines of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .faces import FaceFinder, Picture, Points, square
+from .manifest import read
+from .measure import session
+
+Floats = NDArray[np.float32]
+
+
+class Motion(NamedTuple):
+    """Key-points of one picture: [1, K, 2] and [1, K, 2, 2]."""
+
+    value: Floats
+    jacobian: Floats
+
+
+def hull_area(points: Floats) -> float:
+    return float(cv2.contourArea(cv2.convexHull(points.reshape(-1, 2).astype(np.float32))))
+
+
+def relative_motion(source: Motion, driving: Motion, reference: Motion) -> Motion:
+    """The motion from ``reference`` to ``driving``, scaled to the face of ``source`` and applied to it."""
+    scale = (hull_area(source.value) / hull_area(reference.value)) ** 0.5
+    value = source.value + np.float32(scale) * (driving.value - reference.value)
+    jacobian = driving.jacobian @ np.linalg.inv(reference.jacobian) @ source.jacobian
+    return Motion(value.astype(np.float32), jacobian.astype(np.float32))
+
+
+class Animator:
+    """A FOMM model of the zoo with its crop rule."""
+
+    def __init__(self, folder: Path, threads: int = 2) -> None:
+        self._manifest = read(folder)
+        self._graphs = {
+            entry["role"]: session(folder / entry["path"], threads) for entry in self._manifest["file"]
+        }
+
+    def crop(self, picture: Picture, points: Points) -> Picture:
+        rule, size = self._manifest["crop"], self._manifest["input"]["width"]
+        low, high = points.min(0), points.max(0)
+        longest = float((high - low).max())
+        x, y = (low + high) / 2 + np.asarray(rule["shift"]) * longest
+        return square(picture, float(x), float(y), rule["scale"] * longest, size)[0]
+
+    def motion(self, crop: Picture) -> Motion:
+        return Motion(*self._graphs["keypoints"].run(["value", "jacobian"], {"image": _tensor(crop)}))
+
+    def encode(self, crop: Picture) -> tuple[Floats, Floats]:
+        features, small = self._graphs["encoder"].run(["features", "small"], {"source": _tensor(crop)})
+        return features, small
+
+    def render(self, encoded: tuple[Floats, Floats], source: Motion, driving: Motion) -> Picture:
+        inputs = {
+            "features": encoded[0],
+            "small": encoded[1],
+            "source_value": source.value,
+            "source_jacobian": source.jacobian,
+            "driving_value": driving.value,
+            "driving_jacobian": driving.jacobian,
+        }
+        (prediction,) = self._graphs["generator"].run(["prediction"], inputs)
+        picture = prediction[0].transpose(1, 2, 0)[..., ::-1] * 255 + 0.5
+        return np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
+
+
+def animate_sheet(zoo: Path, model: str, portrait: Path, video: Path, out: Path, *, every: int = 24) -> None:
+    """Driving crops above the animated portrait, one column for every n-th frame of the video."""
+    finder, animator = FaceFinder(zoo), Animator(zoo / model)
+    picture = cv2.imread(str(portrait))
+    points = None if picture is None else finder.points(picture.astype(np.uint8))
+    if picture is None or points is None:
+        raise ValueError(f"{portrait}: no face in it")
+    crop = animator.crop(picture.astype(np.uint8), points)
+    source, encoded = animator.motion(crop), animator.encode(crop)
+    reference, window, columns = None, None, [np.vstack((crop, crop))]
+    for frame in _frames(video, every):
+        points = finder.points(frame)
+        if points is None:
+            continue
+        window = points if window is None else window  # the window stays, so that the head moves in it
+        driver = animator.crop(frame, window)
+        driving = animator.motion(driver)
+        reference = driving if reference is None else reference
+        result = animator.render(encoded, source, relative_motion(source, driving, reference))
+        columns.append(np.vstack((driver, result)))
+    if not cv2.imwrite(str(out), np.hstack(columns)):
+        raise OSError(f"cannot write {out}")
+
+
+def _frames(video: Path, every: int) -> Iterator[Picture]:
+    capture, index = cv2.VideoCapture(str(video)), 0
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return
+        if index % every == 0:
+            yield frame.astype(np.uint8)
+        index += 1
+
+
+def _tensor(crop: Picture) -> Floats:
+    return np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32) / np.float32(255)

@@ -1,0 +1,145 @@
+"""Our PyTorch FOMM: shapes of the published model, and agreement of the exported graphs with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
+pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
+
+from deepfake_train.checkpoint import infer_config, load_fomm, read_checkpoint  # noqa: E402
+from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
+from deepfake_train.fomm import PRESETS, Fomm, Keypoints, inverse_2x2, product_2x2  # noqa: E402
+from deepfake_train.measure import session  # noqa: E402
+
+
+def random_model(preset: str, **changes: bool) -> Fomm:
+    """Untrained, with batch norms and frames that are not the identity."""
+    torch.manual_seed(5)
+    model = Fomm(replace(PRESETS[preset], **changes))
+    for network in (model.keypoint_detector, model.generator):
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith("running_mean"):
+                tensor.normal_(0, 0.1)
+    torch.nn.init.normal_(model.keypoint_detector.jacobian.weight, std=0.01)
+    return model
+
+
+def save(model: Fomm, path: Path, *, zip_container: bool) -> None:
+    content = {
+        "kp_detector": model.keypoint_detector.state_dict(),
+        "generator": model.generator.state_dict(),
+        "epoch": 3,
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=zip_container)
+
+
+def test_vox_preset_has_the_size_of_the_published_model() -> None:
+    model = Fomm(PRESETS["vox"])
+    sizes = [
+        sum(parameter.numel() for parameter in network.parameters())
+        for network in (model.keypoint_detector, model.generator)
+    ]
+    assert sizes == [14_215_368, 45_575_391]
+    names = model.generator.state_dict()
+    assert names["dense_motion_network.down.weight"].shape == (3, 1, 13, 13)
+    assert "dense_motion_network.hourglass.decoder.up_blocks.4.norm.bias" in names
+    assert "bottleneck.r0.conv1.weight" in names
+    assert len(model.keypoint_detector.state_dict()) == 75
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("plain", [False, True])
+def test_graphs_agree_with_pytorch(*, align_corners: bool, plain: bool) -> None:
+    model = random_model("lite", align_corners=align_corners)
+    graphs = {role: graph.SerializeToString() for role, graph in fomm_graphs(model, plain=plain).items()}
+    pictures = torch.rand(4, 3, 256, 256)
+    with torch.inference_mode():
+        points = model.keypoint_detector(pictures)
+        # spread the points: those of an untrained network all lie in the middle
+        points = Keypoints(torch.rand(points.value.shape) * 1.6 - 0.8, points.jacobian)
+        source, driving = (
+            Keypoints(points.value[part], points.jacobian[part]) for part in (slice(2), slice(2, 4))
+        )
+        features, small = model.generator.encode(pictures[:2])
+        prediction = model.generator.decode(features, small, source, driving)
+        detected = model.keypoint_detector(pictures[:2])
+    value, jacobian = session(graphs["keypoints"], 2).run(None, {"image": pictures[:2].numpy()})
+    encoded = session(graphs["encoder"], 2).run(None, {"source": pictures[:2].numpy()})
+    inputs = {
+        "features": features.numpy(),
+        "small": small.numpy(),
+        "source_value": source.value.numpy(),
+        "source_jacobian": source.jacobian.numpy(),
+        "driving_value": driving.value.numpy(),
+        "driving_jacobian": driving.jacobian.numpy(),
+    }
+    (rendered,) = session(graphs["generator"], 2).run(None, inputs)
+    for produced, expected in (
+        (value, detected.value),
+        (jacobian, detected.jacobian),
+        (encoded[0], features),
+        (encoded[1], small),
+        (rendered, prediction),
+    ):
+        assert np.abs(produced - expected.numpy()).max() <= 1e-4
+
+
+@pytest.mark.parametrize("zip_container", [True, False])
+def test_checkpoint_is_read_whatever_its_container(tmp_path: Path, *, zip_container: bool) -> None:
+    model = random_model("tiny")
+    save(model, tmp_path / "tiny.pth.tar", zip_container=zip_container)
+    loaded = load_fomm(tmp_path / "tiny.pth.tar", align_corners=True)
+    assert loaded.config == PRESETS["tiny"]
+    for name, tensor in model.generator.state_dict().items():
+        assert torch.equal(tensor, loaded.generator.state_dict()[name])
+
+
+def test_half_precision_does_not_change_the_low_pass(tmp_path: Path) -> None:
+    model = random_model("tiny")
+    exact = model.generator.dense_motion_network.down.weight.clone()
+    model.keypoint_detector.half()
+    model.generator.half()
+    save(model, tmp_path / "half.pt", zip_container=True)
+    loaded = load_fomm(tmp_path / "half.pt", align_corners=True)
+    assert torch.equal(loaded.generator.dense_motion_network.down.weight, exact)
+
+
+def test_checkpoint_without_a_generator_is_refused(tmp_path: Path) -> None:
+    torch.save({"kp_detector": {}}, tmp_path / "half.pt")
+    with pytest.raises(ValueError, match="no 'generator'"):
+        read_checkpoint(tmp_path / "half.pt")
+
+
+def test_configuration_is_read_off_the_shapes() -> None:
+    for name in ("lite", "tiny"):
+        model = Fomm(PRESETS[name])
+        parts = {
+            "kp_detector": model.keypoint_detector.state_dict(),
+            "generator": model.generator.state_dict(),
+        }
+        assert infer_config(parts, align_corners=True) == PRESETS[name]
+
+
+def test_inverse_of_a_singular_frame_is_finite() -> None:
+    frames = torch.stack((torch.eye(2) * 2, torch.zeros(2, 2)))
+    inverse = inverse_2x2(frames)
+    assert torch.isfinite(inverse).all()
+    assert torch.allclose(product_2x2(frames[0], inverse[0]), torch.eye(2))
+
+
+def test_a_picture_moved_by_its_own_points_is_not_moved() -> None:
+    model = random_model("tiny")
+    picture = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        _, small = model.generator.encode(picture)
+        points = model.keypoint_detector(picture)
+        motion = model.generator.dense_motion_network(small, points, points)
+    grid = torch.linspace(-1, 1, 64)
+    assert torch.allclose(motion.flow[0, :, :, 0], grid.expand(64, 64), atol=1e-4)
