@@ -36,22 +36,22 @@ def _golden(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    from .measure import golden_inputs, latency
+    from .measure import golden_inputs, latencies
 
-    for path in sorted(arguments.zoo.glob(f"{arguments.model}/*.onnx")):
-        inputs = golden_inputs(arguments.golden, arguments.model, path.stem)
-        result = latency(path, inputs, threads=arguments.threads)
-        print(f"{path.stem}: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
+    plain = {}
     if arguments.plain_weights:
         from .checkpoint import load_fomm
         from .convert_fomm import fomm_graphs
 
-        for role, graph in fomm_graphs(
-            load_fomm(arguments.plain_weights, align_corners=True), plain=True
-        ).items():
-            inputs = golden_inputs(arguments.golden, arguments.model, role)
-            result = latency(graph.SerializeToString(), inputs, threads=arguments.threads)
-            print(f"{role}, without rewrites: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
+        model = load_fomm(arguments.plain_weights, align_corners=True)
+        plain = {role: graph.SerializeToString() for role, graph in fomm_graphs(model, plain=True).items()}
+    for path in sorted(arguments.zoo.glob(f"{arguments.model}/*.onnx")):
+        models = {path.stem: path}
+        if path.stem in plain:
+            models[f"{path.stem} without rewrites"] = plain[path.stem]
+        inputs = golden_inputs(arguments.golden, arguments.model, path.stem)
+        for name, result in latencies(models, inputs, threads=arguments.threads).items():
+            print(f"{name}: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
 
 
 def _fit_crop(arguments: argparse.Namespace) -> None:

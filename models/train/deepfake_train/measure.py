@@ -28,19 +28,27 @@ def session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def latency(
-    model: Path | bytes, inputs: Mapping[str, Floats], *, threads: int = 2, seconds: float = 5.0
-) -> Latency:
-    """Calls the model for some seconds after a warm-up."""
-    running = session(model, threads)
-    for _ in range(3):
-        running.run(None, dict(inputs))
-    took, end = [], time.perf_counter() + seconds
+def latencies(
+    models: Mapping[str, Path | bytes],
+    inputs: Mapping[str, Floats],
+    *,
+    threads: int = 2,
+    seconds: float = 5.0,
+) -> dict[str, Latency]:
+    """Calls the models in turn, so that whatever else the machine does befalls all of them alike.
+
+    On a shared machine the fastest call says more than the median.
+    """
+    sessions = {name: session(model, threads) for name, model in models.items()}
+    took: dict[str, list[float]] = {name: [] for name in models}
+    end = time.perf_counter() + seconds * len(models)
     while time.perf_counter() < end:
-        start = time.perf_counter()
-        running.run(None, dict(inputs))
-        took.append((time.perf_counter() - start) * 1e3)
-    return Latency(float(np.median(took)), min(took))
+        for name, running in sessions.items():
+            running.run(None, dict(inputs))  # brings its weights into the caches
+            start = time.perf_counter()
+            running.run(None, dict(inputs))
+            took[name].append((time.perf_counter() - start) * 1e3)
+    return {name: Latency(float(np.median(calls)), min(calls)) for name, calls in took.items()}
 
 
 def golden_inputs(golden: Path, model: str, graph: str) -> Mapping[str, Floats]:
