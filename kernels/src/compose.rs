@@ -61,10 +61,10 @@ pub fn compose(layers: &[Layer<'_>], background: [f32; 3], output: &mut FrameMut
                 .with_min_len(ROWS_AT_LEAST)
                 .enumerate()
                 .for_each_init(
-                    || [painter.scratch(), painter.scratch()],
+                    || painter.pair_scratch(),
                     |scratch, (index, (luma, bytes))| {
                         let pair = painter.pair(index, scratch);
-                        write_luma(&from_rgb, &pair, luma, luma_stride);
+                        write_luma(&from_rgb, &pair, height - 2 * index, luma, luma_stride);
                         let (bytes, _) = bytes.as_chunks_mut::<2>();
                         for (bytes, (blue, red)) in bytes.iter_mut().zip(difference(&from_rgb, &pair)) {
                             *bytes = [blue, red];
@@ -82,10 +82,10 @@ pub fn compose(layers: &[Layer<'_>], background: [f32; 3], output: &mut FrameMut
                 .with_min_len(ROWS_AT_LEAST)
                 .enumerate()
                 .for_each_init(
-                    || [painter.scratch(), painter.scratch()],
+                    || painter.pair_scratch(),
                     |scratch, (index, ((luma, blue), red))| {
                         let pair = painter.pair(index, scratch);
-                        write_luma(&from_rgb, &pair, luma, luma_stride);
+                        write_luma(&from_rgb, &pair, height - 2 * index, luma, luma_stride);
                         let codes = difference(&from_rgb, &pair);
                         for ((to_blue, to_red), (blue, red)) in blue.iter_mut().zip(red).zip(codes) {
                             (*to_blue, *to_red) = (blue, red);
@@ -128,25 +128,20 @@ fn write_rgb<const STEP: usize, const SWAPPED: bool>([red, green, blue]: Rgb<'_>
     }
 }
 
-/// Writes the luma of one or two rows.
-fn write_luma(from_rgb: &FromRgb, pair: &Pair<'_>, bytes: &mut [u8], stride: usize) {
-    for ([red, green, blue], bytes) in pair.rows.iter().take(pair.count).zip(bytes.chunks_mut(stride)) {
+/// Writes the luma of the rows of a pair, of which the frame has `rows`.
+fn write_luma(from_rgb: &FromRgb, pair: &Pair<'_>, rows: usize, bytes: &mut [u8], stride: usize) {
+    for ([red, green, blue], bytes) in pair.rows.iter().take(rows).zip(bytes.chunks_mut(stride)) {
         for (((byte, red), green), blue) in bytes.iter_mut().zip(*red).zip(*green).zip(*blue) {
             *byte = code(from_rgb.luma([*red, *green, *blue]));
         }
     }
 }
 
-/// The colour difference, blue and red, of two rows, from left to right.
+/// The colour difference, blue and red, of a pair of rows, from left to right.
 fn difference<'a>(from_rgb: &'a FromRgb, pair: &'a Pair<'_>) -> impl Iterator<Item = (u8, u8)> + 'a {
-    let [upper, lower] = &pair.rows;
-    (0..upper[0].len().div_ceil(2)).map(move |column| {
-        let (left, right) = (2 * column, (2 * column + 1).min(upper[0].len() - 1));
-        let average = std::array::from_fn(|channel| {
-            let (upper, lower) = (upper[channel], lower[channel]);
-            (upper[left] + upper[right] + lower[left] + lower[right]) * 0.25
-        });
-        let (blue, red) = from_rgb.difference(average);
+    let [red, green, blue] = pair.mean;
+    red.iter().zip(green).zip(blue).map(|((red, green), blue)| {
+        let (blue, red) = from_rgb.difference([*red, *green, *blue]);
         (code(blue), code(red))
     })
 }

@@ -20,6 +20,7 @@ mod draw;
 mod frame;
 mod geometry;
 mod resample;
+mod run;
 mod sample;
 mod tensor;
 

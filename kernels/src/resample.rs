@@ -116,30 +116,37 @@ impl Resampler {
         }
     }
 
-    /// Readies `line` for calls of [`fill`](Self::fill) on output row `y`; reuses its allocation.
+    /// Readies `lines`, one for each of `sources`, for calls of [`fill`](Self::fill) on output row `y`; reuses
+    /// their allocations.
     pub fn prepare<T: Sample, const STEP: usize>(
         &self,
-        source: &Source<'_, T, STEP>,
+        sources: &[Source<'_, T, STEP>],
         y: usize,
-        line: &mut Vec<f32>,
+        lines: &mut [Vec<f32>],
     ) {
         if let Self::Separable { columns, rows } = self {
-            separable::blend_rows(source, rows, columns, y, line);
+            for (source, line) in sources.iter().zip(lines) {
+                separable::blend_rows(source, rows, columns, y, line);
+            }
         }
     }
 
-    /// Writes the output pixels `x` of row `y`: the first `N` of the values of each sample, to one slice each.
-    pub fn fill<T: Sample, const STEP: usize, const N: usize>(
+    /// Writes the output pixels `x` of row `y`: of each of the `PLANES` sources, which share their size and
+    /// stride, the first `N` values of each sample, to one slice each.
+    pub fn fill<T: Sample, const STEP: usize, const PLANES: usize, const N: usize>(
         &self,
-        source: &Source<'_, T, STEP>,
+        sources: &[Source<'_, T, STEP>; PLANES],
         y: usize,
         x: Range<usize>,
-        line: &[f32],
-        output: [&mut [f32]; N],
+        lines: &[Vec<f32>],
+        output: [[&mut [f32]; N]; PLANES],
     ) {
         match self {
-            Self::Separable { columns, .. } => separable::blend_columns::<STEP, N>(line, columns, x, output),
-            Self::Grid(grid) => grid.fill(source, y, x, output),
+            Self::Separable { columns, .. } => {
+                let lines = std::array::from_fn(|plane| lines[plane].as_slice());
+                separable::blend_columns::<STEP, PLANES, N>(lines, columns, x, output);
+            }
+            Self::Grid(grid) => grid.fill(sources, y, x, output),
         }
     }
 

@@ -132,14 +132,20 @@ struct Scratch {
     green: Vec<f32>,
     blue: Vec<f32>,
     coverage: Vec<f32>,
-    /// For [`Resampler::prepare`].
-    line: Vec<f32>,
+    /// For [`Resampler::prepare`], of as many planes as are read together.
+    lines: [Vec<f32>; 2],
 }
 
 impl Scratch {
     fn new(width: usize) -> Self {
         let row = vec![0.0; width];
-        Self { red: row.clone(), green: row.clone(), blue: row.clone(), coverage: row, line: Vec::new() }
+        Self {
+            red: row.clone(),
+            green: row.clone(),
+            blue: row.clone(),
+            coverage: row,
+            lines: Default::default(),
+        }
     }
 }
 
@@ -148,7 +154,7 @@ enum Planes<'a> {
     Rgb3(Source<'a, u8, 3>),
     Rgb4(Source<'a, u8, 4>),
     Nv12(Source<'a, u8, 1>, Source<'a, u8, 2>),
-    I420([Source<'a, u8, 1>; 3]),
+    I420(Source<'a, u8, 1>, [Source<'a, u8, 1>; 2]),
 }
 
 /// Reads rows of the output's pixels from a frame, as red, green and blue.
@@ -179,7 +185,7 @@ impl<'a> Reader<'a> {
                 Planes::Nv12(source(luma, width), source(difference, half_size.0))
             }
             (PixelFormat::I420, [luma, blue, red]) => {
-                Planes::I420([source(luma, width), source(blue, half_size.0), source(red, half_size.0)])
+                Planes::I420(source(luma, width), [source(blue, half_size.0), source(red, half_size.0)])
             }
             (_, [plane, ..]) => Planes::Rgb4(source(plane, width)),
             (_, []) => unreachable!("Frame::new counts the planes"),
@@ -207,42 +213,30 @@ impl<'a> Reader<'a> {
 
     /// Reads row `y` as red, green and blue, not clamped.
     fn read(&self, y: usize, scratch: &mut Scratch) {
-        let Scratch { red, green, blue, coverage, line } = scratch;
-        let all = 0..red.len();
+        let Scratch { red, green, blue, coverage, lines } = scratch;
         if self.constant.is_some() {
             self.full.coverage(y, coverage);
         }
+        let half = self.half.as_ref().unwrap_or(&self.full);
         match &self.planes {
             Planes::Rgb3(source) => {
-                let (first, third) =
-                    if self.swapped { (&mut *blue, &mut *red) } else { (&mut *red, &mut *blue) };
-                self.full.prepare(source, y, line);
-                self.full.fill(source, y, all, line, [first, green, third]);
+                let (first, third) = if self.swapped { (blue, red) } else { (red, blue) };
+                read_planes(&self.full, std::array::from_ref(source), y, lines, [[first, green, third]]);
                 self.scale(scratch);
             }
             Planes::Rgb4(source) => {
-                let (first, third) =
-                    if self.swapped { (&mut *blue, &mut *red) } else { (&mut *red, &mut *blue) };
-                self.full.prepare(source, y, line);
-                self.full.fill(source, y, all, line, [first, green, third]);
+                let (first, third) = if self.swapped { (blue, red) } else { (red, blue) };
+                read_planes(&self.full, std::array::from_ref(source), y, lines, [[first, green, third]]);
                 self.scale(scratch);
             }
             Planes::Nv12(luma, difference) => {
-                let half = self.half.as_ref().unwrap_or(&self.full);
-                self.full.prepare(luma, y, line);
-                self.full.fill(luma, y, all.clone(), line, [green]);
-                half.prepare(difference, y, line);
-                half.fill(difference, y, all, line, [blue, red]);
+                read_planes(&self.full, std::array::from_ref(luma), y, lines, [[green]]);
+                read_planes(half, std::array::from_ref(difference), y, lines, [[blue, red]]);
                 self.convert(scratch);
             }
-            Planes::I420([luma, blue_difference, red_difference]) => {
-                let half = self.half.as_ref().unwrap_or(&self.full);
-                for (source, resampler, output) in
-                    [(luma, &self.full, green), (blue_difference, half, blue), (red_difference, half, red)]
-                {
-                    resampler.prepare(source, y, line);
-                    resampler.fill(source, y, all.clone(), line, [output]);
-                }
+            Planes::I420(luma, difference) => {
+                read_planes(&self.full, std::array::from_ref(luma), y, lines, [[green]]);
+                read_planes(half, difference, y, lines, [[blue], [red]]);
                 self.convert(scratch);
             }
         }
@@ -295,6 +289,20 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Reads row `y` of planes that are resampled alike, each of their values to a row of its own.
+fn read_planes<const STEP: usize, const PLANES: usize, const N: usize>(
+    resampler: &Resampler,
+    sources: &[Source<'_, u8, STEP>; PLANES],
+    y: usize,
+    lines: &mut [Vec<f32>; 2],
+    output: [[&mut Vec<f32>; N]; PLANES],
+) {
+    let output = output.map(|plane| plane.map(Vec::as_mut_slice));
+    let width = output[0][0].len();
+    resampler.prepare(sources, y, lines);
+    resampler.fill(sources, y, 0..width, lines, output);
 }
 
 /// Writes rows as the network wants them.

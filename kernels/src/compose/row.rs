@@ -34,12 +34,18 @@ pub(super) struct Scratch {
     spans: Vec<(Range<usize>, Range<usize>)>,
 }
 
+/// What one thread needs to paint a pair of rows.
+pub(super) struct PairScratch {
+    rows: [Scratch; 2],
+    mean: [Vec<f32>; 3],
+}
+
 /// Two painted rows that share their colour difference.
 pub(super) struct Pair<'s> {
-    /// Both rows; the upper one twice where it is the last.
+    /// The rows. Where the upper one is the last of the frame, the other one is the same.
     pub rows: [Rgb<'s>; 2],
-    /// How many of them the frame has.
-    pub count: usize,
+    /// The averages of each two columns of both rows, or of the last column where it is single.
+    pub mean: Rgb<'s>,
 }
 
 impl<'a> Painter<'a> {
@@ -65,15 +71,29 @@ impl<'a> Painter<'a> {
         }
     }
 
+    /// Room to paint pairs of rows in.
+    pub fn pair_scratch(&self) -> PairScratch {
+        let half = || vec![0.0; self.width.div_ceil(2)];
+        PairScratch { rows: [self.scratch(), self.scratch()], mean: [half(), half(), half()] }
+    }
+
     /// Paints the rows `2 * index` and, where the frame has it, the next.
-    pub fn pair<'s>(&self, index: usize, scratch: &'s mut [Scratch; 2]) -> Pair<'s> {
-        let [upper, lower] = scratch;
+    pub fn pair<'s>(&self, index: usize, scratch: &'s mut PairScratch) -> Pair<'s> {
+        let PairScratch { rows: [upper, lower], mean } = scratch;
         let upper = self.row(2 * index, upper);
-        if 2 * index + 1 < self.height {
-            Pair { rows: [upper, self.row(2 * index + 1, lower)], count: 2 }
-        } else {
-            Pair { rows: [upper, upper], count: 1 }
+        let lower = if 2 * index + 1 < self.height { self.row(2 * index + 1, lower) } else { upper };
+        for ((mean, upper), lower) in mean.iter_mut().zip(upper).zip(lower) {
+            let (upper_pairs, upper_rest) = upper.as_chunks::<2>();
+            let (lower_pairs, lower_rest) = lower.as_chunks::<2>();
+            for ((mean, [a, b]), [c, d]) in mean.iter_mut().zip(upper_pairs).zip(lower_pairs) {
+                *mean = (a + b + c + d) * 0.25;
+            }
+            if let ([.., mean], [a], [c]) = (mean.as_mut_slice(), upper_rest, lower_rest) {
+                *mean = (a + c) * 0.5;
+            }
         }
+        let [red, green, blue] = mean;
+        Pair { rows: [upper, lower], mean: [red, green, blue] }
     }
 
     /// Paints row `y`.
@@ -93,7 +113,7 @@ impl<'a> Painter<'a> {
             let mut ready = false;
             for_each_visible(touched, &spans[index + 1..], |x| {
                 if !ready {
-                    layer.prepare(y, lines);
+                    layer.resampler.prepare(&layer.planes, y, lines);
                     ready = true;
                 }
                 // Before, within and after the opaque pixels.
@@ -131,17 +151,11 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    fn prepare(&self, y: usize, lines: &mut [Vec<f32>; 3]) {
-        for (plane, line) in self.planes.iter().zip(lines) {
-            self.resampler.prepare(plane, y, line);
-        }
-    }
-
     /// Replaces the pixels `x` of row `y`.
     fn cover(&self, y: usize, x: Range<usize>, lines: &[Vec<f32>; 3], pixels: &mut [Vec<f32>; 3]) {
-        for ((plane, line), pixels) in self.planes.iter().zip(lines).zip(pixels) {
-            let pixels = &mut pixels[x.clone()];
-            self.resampler.fill(plane, y, x.clone(), line, [&mut *pixels]);
+        let mut pixels = pixels.each_mut().map(|pixels| &mut pixels[x.clone()]);
+        self.resampler.fill(&self.planes, y, x, lines, pixels.each_mut().map(|pixels| [&mut **pixels]));
+        for pixels in pixels {
             pixels.iter_mut().for_each(|value| *value = unit(*value));
         }
     }
@@ -160,9 +174,9 @@ impl<'a> Prepared<'a> {
             return;
         }
         self.window.opacity(y, x.clone(), opacity);
-        for (((plane, line), pixels), run) in self.planes.iter().zip(lines).zip(pixels).zip(run) {
-            let run = &mut run[..x.len()];
-            self.resampler.fill(plane, y, x.clone(), line, [&mut *run]);
+        let output = run.each_mut().map(|run| [&mut run[..x.len()]]);
+        self.resampler.fill(&self.planes, y, x.clone(), lines, output);
+        for (pixels, run) in pixels.iter_mut().zip(run) {
             for ((pixel, value), opacity) in pixels[x.clone()].iter_mut().zip(run).zip(&*opacity) {
                 *pixel += (unit(*value) - *pixel) * opacity;
             }

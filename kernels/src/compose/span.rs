@@ -1,11 +1,12 @@
 //! Which pixels of a row a layer touches.
 //!
-//! The distances of a place to the four edges of an image are affine functions of the place. Where all of them
-//! reach some depth, a row of the frame therefore holds one run of pixels.
+//! The distances of a place to the four edges of an image are affine functions of the place. The pixels of a row
+//! where all of them reach some depth are therefore one run.
 
 use std::ops::Range;
 
 use crate::resample::Coefficients;
+use crate::run::run_where;
 
 /// The image of a layer as the frame's pixels see it.
 #[derive(Debug)]
@@ -52,23 +53,7 @@ impl Window {
 
     /// The pixels of row `y` that lie at least `depth` inside the image.
     fn run(&self, y: usize, depth: f64, columns: usize) -> Range<usize> {
-        let (mut from, mut to) = (0.0, columns as f64 - 1.0);
-        for (slope, start) in self.edges(y) {
-            // slope * x + start >= depth
-            let crossing = (depth - start) / slope;
-            if slope > 0.0 {
-                from = f64::max(from, crossing.ceil());
-            } else if slope < 0.0 {
-                to = f64::min(to, crossing.floor());
-            } else if start < depth {
-                return 0..0;
-            }
-        }
-        if from <= to {
-            from as usize..to as usize + 1
-        } else {
-            0..0
-        }
+        run_where(self.edges(y), depth, 0..columns)
     }
 }
 

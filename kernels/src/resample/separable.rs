@@ -70,46 +70,56 @@ fn blend<T: Sample, const ROWS: usize>(
     }
 }
 
-/// Writes the output pixels `x` from `line`, one slice of `output` for each of the first `N` values.
-pub(super) fn blend_columns<const STEP: usize, const N: usize>(
-    line: &[f32],
+/// Writes the output pixels `x` from `lines`, of each the first `N` values of a sample, to one slice each.
+pub(super) fn blend_columns<const STEP: usize, const PLANES: usize, const N: usize>(
+    lines: [&[f32]; PLANES],
     columns: &Axis,
     x: Range<usize>,
-    output: [&mut [f32]; N],
+    output: [[&mut [f32]; N]; PLANES],
 ) {
     match columns.uniform() {
-        Some(1) => blend_uniform::<STEP, N, 1>(line, columns, x, output),
-        Some(2) => blend_uniform::<STEP, N, 2>(line, columns, x, output),
-        Some(3) => blend_uniform::<STEP, N, 3>(line, columns, x, output),
-        Some(4) => blend_uniform::<STEP, N, 4>(line, columns, x, output),
-        Some(5) => blend_uniform::<STEP, N, 5>(line, columns, x, output),
-        Some(6) => blend_uniform::<STEP, N, 6>(line, columns, x, output),
-        Some(7) => blend_uniform::<STEP, N, 7>(line, columns, x, output),
-        Some(8) => blend_uniform::<STEP, N, 8>(line, columns, x, output),
-        _ => blend_any::<STEP, N>(line, columns, x, output),
+        Some(1) => blend_uniform::<STEP, PLANES, N, 1>(lines, columns, x, output),
+        Some(2) => blend_uniform::<STEP, PLANES, N, 2>(lines, columns, x, output),
+        Some(3) => blend_uniform::<STEP, PLANES, N, 3>(lines, columns, x, output),
+        Some(4) => blend_uniform::<STEP, PLANES, N, 4>(lines, columns, x, output),
+        Some(5) => blend_uniform::<STEP, PLANES, N, 5>(lines, columns, x, output),
+        Some(6) => blend_uniform::<STEP, PLANES, N, 6>(lines, columns, x, output),
+        Some(7) => blend_uniform::<STEP, PLANES, N, 7>(lines, columns, x, output),
+        Some(8) => blend_uniform::<STEP, PLANES, N, 8>(lines, columns, x, output),
+        _ => {
+            for (line, output) in lines.into_iter().zip(output) {
+                blend_any::<STEP, N>(line, columns, x.clone(), output);
+            }
+        }
     }
 }
 
 /// [`blend_columns`] for outputs of `WEIGHTS` weights each.
-fn blend_uniform<const STEP: usize, const N: usize, const WEIGHTS: usize>(
-    line: &[f32],
+fn blend_uniform<const STEP: usize, const PLANES: usize, const N: usize, const WEIGHTS: usize>(
+    lines: [&[f32]; PLANES],
     columns: &Axis,
     x: Range<usize>,
-    output: [&mut [f32]; N],
+    output: [[&mut [f32]; N]; PLANES],
 ) {
     let origin = columns.span().start;
     let count = x.len();
-    let mut output = output.map(|values| &mut values[..count]);
+    // Slices of one length let the compiler drop the bounds checks.
+    let length = lines[0].len();
+    let lines = lines.map(|line| &line[..length]);
+    let mut output = output.map(|plane| plane.map(|values| &mut values[..count]));
     let (weights, _) = columns.all_weights().as_chunks::<WEIGHTS>();
     let columns = columns.first()[x.clone()].iter().zip(&weights[x]);
     for (index, (first, weights)) in columns.enumerate() {
-        let run = &line[(*first as usize - origin) * STEP..][..WEIGHTS * STEP];
-        for (channel, output) in output.iter_mut().enumerate() {
-            let mut sum = 0.0;
-            for tap in 0..WEIGHTS {
-                sum += run[tap * STEP + channel] * weights[tap];
+        let start = (*first as usize - origin) * STEP;
+        for (line, output) in lines.iter().zip(&mut output) {
+            let run = &line[start..][..WEIGHTS * STEP];
+            for (channel, output) in output.iter_mut().enumerate() {
+                let mut sum = 0.0;
+                for tap in 0..WEIGHTS {
+                    sum += run[tap * STEP + channel] * weights[tap];
+                }
+                output[index] = sum;
             }
-            output[index] = sum;
         }
     }
 }
