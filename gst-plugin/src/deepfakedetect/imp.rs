@@ -1,0 +1,385 @@
+/**
+ * SECTION:element-deepfakedetect
+ * @short_description: tells how likely the faces of a video were synthesised
+ *
+ * Finds the faces of every frame, or takes those that an element upstream found, follows them over time, and
+ * classifies each by the artifacts that warping a synthesised face into a picture leaves. Scores range from 0
+ * (real) to 1 (fake). The pixels stay as they are unless #deepfakedetect:overlay is on.
+ *
+ * What is found is attached to every buffer as `GstVideoRegionOfInterestMeta` of type `face`, with the parameters
+ * `deepfake`: `track-id`, `x`, `y`, `w`, `h`, `detection-confidence`, `score`, `smoothed-score`, `label` (`real`,
+ * `fake` or `uncertain`), `marked` (the frame says of itself that it is synthetic) and `stale` (repeated from an
+ * earlier frame, see #deepfakedetect:interval).
+ *
+ * Element messages:
+ *
+ * * `deepfakedetect`, one a frame: `timestamp`, `stream-time`, `running-time`, `width`, `height`, `marked`, and
+ *   `faces`, an array of structures with the fields above;
+ * * `deepfakedetect-summary`, at the end of a stream: `frames`, `mean`, `max`, `verdict`, and `tracks`, an array
+ *   of structures with `track-id`, `frames`, `mean`, `max` and `verdict`;
+ * * `deepfakedetect-status`, at the start: `status` (`backend`), `backend`, `version`, and the `reason` why it was
+ *   taken.
+ *
+ * #deepfakedetect:report-location gets the same as JSON, one object a line, told apart by `type` (`frame` or
+ * `summary`).
+ *
+ * ## Example launch lines
+ *
+ * |[
+ * gst-launch-1.0 -m filesrc location=clip.mp4 ! decodebin ! videoconvert ! deepfakedetect ! fakesink
+ * ]| Prints the scores of every frame of a file.
+ *
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! deepfakedetect overlay=true interval=5 ! videoconvert ! autovideosink
+ * ]| Shows the camera with a box about every face, classified in every fifth frame.
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert ! deepfakedetect post-messages=false
+ *     report-location=clip.jsonl ! fakesink
+ * ]| Writes the scores to a file.
+ */
+use std::{
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use deepfake_models::{
+    detect::{draw_overlay, Analysis, InspectSettings, Inspector},
+    Stage,
+};
+use gst::{glib, prelude::*, subclass::prelude::*};
+use gst_base::{prelude::*, subclass::prelude::*};
+use gst_video::VideoInfo;
+
+use super::settings::{self, Faces, Settings};
+use crate::{
+    engine, frame,
+    latency::{self, Latency},
+    marking,
+    meta::{self, FrameRecord, SummaryRecord, Times},
+    report::Report,
+    stats::Stats,
+};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("deepfakedetect", gst::DebugColorFlags::empty(), Some("Deepfake detection"))
+});
+
+/// What lives from start to stop.
+struct State {
+    inspector: Inspector,
+    applied: InspectSettings,
+    info: Option<VideoInfo>,
+    report: Option<Report>,
+    stream_id: Option<String>,
+    /// Frames were analysed that no summary covers.
+    summary_due: bool,
+}
+
+/// The element.
+pub struct DeepfakeDetect {
+    settings: Mutex<Settings>,
+    state: Mutex<Option<State>>,
+    stats: Mutex<Stats>,
+    latency: Mutex<Latency>,
+}
+
+/// A panic elsewhere has been reported as an error by then; the data is replaced at the next start.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for DeepfakeDetect {
+    const NAME: &'static str = "GstDeepfakeDetect";
+    type Type = super::DeepfakeDetect;
+    type ParentType = gst_base::BaseTransform;
+
+    fn new() -> Self {
+        let stages = [Stage::Track, Stage::Sample, Stage::Classify];
+        Self {
+            settings: Mutex::default(),
+            state: Mutex::default(),
+            stats: Mutex::new(Stats::new(
+                "deepfakedetect-stats",
+                &["frames", "dropped", "faces", "marked"],
+                &stages,
+            )),
+            latency: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for DeepfakeDetect {
+    fn properties() -> &'static [glib::ParamSpec] {
+        settings::properties()
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        // Late frames are dropped before they cost anything.
+        self.obj().set_property("qos", true);
+        // Metadata is attached to every buffer.
+        self.obj().set_passthrough(false);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        gst::debug!(CAT, imp = self, "{} = {:?}", pspec.name(), value);
+        lock(&self.settings).set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => lock(&self.stats).structure().to_value(),
+            name => lock(&self.settings).get(name),
+        }
+    }
+}
+
+impl GstObjectImpl for DeepfakeDetect {}
+
+impl ElementImpl for DeepfakeDetect {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Deepfake detector",
+                "Filter/Analyzer/Video",
+                "Tells how likely the faces of a video were synthesised",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = frame::caps();
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .into_iter()
+                .filter_map(|(name, direction)| {
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for DeepfakeDetect {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let mut inspector =
+            Inspector::load(&settings.options()).map_err(|error| engine::error_message(&error))?;
+        let applied = settings.inspect();
+        inspector.set_settings(&applied);
+        let report = settings.report_location.map(Report::create_for_element).transpose()?;
+        let status = engine::status("deepfakedetect-status", inspector.report());
+        gst::info!(CAT, imp = self, "{status}");
+
+        lock(&self.stats).reset();
+        *lock(&self.latency) = Latency::default();
+        let state = State { inspector, applied, info: None, report, stream_id: None, summary_due: false };
+        *lock(&self.state) = Some(state);
+        self.post(status);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        // A user who stops in mid-stream wants the summary as well.
+        self.summarise(false);
+        *lock(&self.state) = None;
+        Ok(())
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = VideoInfo::from_caps(incaps)
+            .map_err(|_| gst::loggable_error!(CAT, "these caps are no video: {}", incaps))?;
+        if let Some(state) = lock(&self.state).as_mut() {
+            if state
+                .info
+                .as_ref()
+                .is_some_and(|old| (old.width(), old.height()) != (info.width(), info.height()))
+            {
+                // Nothing is where it was.
+                state.inspector.flush();
+            }
+            state.info = Some(info);
+        }
+        Ok(())
+    }
+
+    fn propose_allocation(
+        &self,
+        decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        self.parent_propose_allocation(decide_query, query)?;
+        query.add_allocation_meta::<gst_video::VideoMeta>(None);
+        Ok(())
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if direction == gst::PadDirection::Src {
+            if let gst::QueryViewMut::Latency(query) = query.view_mut() {
+                return latency::answer(self.obj().sink_pad(), query, lock(&self.latency).reported());
+            }
+        }
+        BaseTransformImplExt::parent_query(self, direction, query)
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::Eos(_) => self.summarise(true),
+            gst::EventView::StreamStart(start) => self.start_stream(start.stream_id()),
+            gst::EventView::FlushStop(_) => {
+                if let Some(state) = lock(&self.state).as_mut() {
+                    state.inspector.flush();
+                }
+            }
+            _ => (),
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        inbuf: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let result = self.parent_submit_input_buffer(is_discont, inbuf);
+        if result == Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED) {
+            lock(&self.stats).count("dropped", 1);
+        }
+        result
+    }
+
+    fn transform_ip(&self, buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let settings = lock(&self.settings).clone();
+        if settings.bypass {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        let started = Instant::now();
+        let (record, times) = self.analyse(&settings, buf).map_err(|message| {
+            self.post_error_message(message);
+            gst::FlowError::Error
+        })?;
+        let took = started.elapsed();
+        if settings.post_messages {
+            self.post(record.structure());
+        }
+        {
+            let mut stats = lock(&self.stats);
+            stats.count("frames", 1);
+            stats.count("faces", record.faces() as u64);
+            stats.count("marked", u64::from(record.marked()));
+            stats.record(&times, took);
+        }
+        let drifted = lock(&self.latency).record(took);
+        if drifted {
+            let obj = self.obj();
+            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+impl DeepfakeDetect {
+    /// Analyses `buf`, attaches what is found, draws it if asked, and reports it to the file.
+    fn analyse(
+        &self,
+        settings: &Settings,
+        buf: &mut gst::BufferRef,
+    ) -> Result<(FrameRecord, deepfake_models::StageTimes), gst::ErrorMessage> {
+        let marked = settings.read_marking && marking::is_marked(buf);
+        let times = Times::new(buf, &self.obj().segment());
+        let time = buf.pts().map(Duration::from);
+        let regions = match settings.faces {
+            Faces::Detector => None,
+            Faces::Metadata => Some(meta::regions(buf)),
+            // Upstream that finds no face looks like no upstream.
+            Faces::Auto => Some(meta::regions(buf)).filter(|regions| !regions.is_empty()),
+        };
+
+        let mut guard = lock(&self.state);
+        let Some(State { inspector, applied, info: Some(info), report, summary_due, .. }) = guard.as_mut()
+        else {
+            return Err(gst::error_msg!(gst::CoreError::Negotiation, ["a buffer came before its caps"]));
+        };
+        let wanted = settings.inspect();
+        if *applied != wanted {
+            inspector.set_settings(&wanted);
+            *applied = wanted;
+        }
+        let analysis: Analysis =
+            frame::read(buf, info, |frame| inspector.process(frame, time, regions.as_deref()))?
+                .map_err(|error| engine::error_message(&error))?;
+        let record = FrameRecord::new(&analysis, times, info, marked);
+        *summary_due = true;
+        if settings.overlay {
+            frame::write(buf, info, |frame| draw_overlay(&analysis, frame))?;
+        }
+        let failed = report.as_mut().and_then(|r| r.write(&record).err().map(|e| r.failure(&e)));
+        drop(guard);
+
+        record.attach(buf);
+        self.warn(failed);
+        Ok((record, analysis.times))
+    }
+
+    /// Tells what the stream held, on the bus and in the file, and closes that. `always`: even if no frame came
+    /// since the last summary.
+    fn summarise(&self, always: bool) {
+        let post = lock(&self.settings).post_messages;
+        let mut failed = None;
+        let mut record = None;
+        if let Some(state) = lock(&self.state).as_mut() {
+            if always || state.summary_due {
+                state.summary_due = false;
+                let summary = SummaryRecord::from(&state.inspector.summary());
+                if let Some(report) = &mut state.report {
+                    failed = report
+                        .write(&summary)
+                        .and_then(|()| report.close())
+                        .err()
+                        .map(|e| report.failure(&e));
+                }
+                record = Some(summary);
+            }
+        }
+        self.warn(failed);
+        if let Some(record) = record.filter(|_| post) {
+            self.post(record.structure());
+        }
+    }
+
+    /// A stream that follows another without an end of the first has its own tracks and summary.
+    fn start_stream(&self, id: &str) {
+        let another =
+            lock(&self.state).as_ref().is_some_and(|s| s.stream_id.as_deref().is_some_and(|old| old != id));
+        if another {
+            self.summarise(false);
+        }
+        if let Some(state) = lock(&self.state).as_mut() {
+            if another {
+                state.inspector.reset();
+            }
+            state.stream_id = Some(id.to_owned());
+        }
+    }
+
+    fn warn(&self, failed: Option<String>) {
+        if let Some(text) = failed {
+            gst::element_imp_warning!(self, gst::ResourceError::Write, ("{}", text));
+        }
+    }
+
+    fn post(&self, structure: gst::Structure) {
+        let obj = self.obj();
+        // Without a bus nobody wants to know.
+        let _ = obj.post_message(gst::message::Element::builder(structure).src(&*obj).build());
+    }
+}

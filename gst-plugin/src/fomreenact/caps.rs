@@ -1,0 +1,139 @@
+//! Negotiation: the output's format and size owe nothing to the input's.
+
+use gst::{Caps, CapsIntersectMode, Fraction, PadDirection};
+
+use crate::frame;
+
+/// What the other side may be for `caps` on the side of `direction`: any format and size at the same frame rate.
+/// The output is progressive.
+pub fn transform(direction: PadDirection, caps: &Caps, filter: Option<&Caps>) -> Caps {
+    let mut other = Caps::new_empty();
+    for structure in caps.iter() {
+        let mut any = frame::caps();
+        let any_ref = any.make_mut();
+        if let Ok(rate) = structure.value("framerate") {
+            any_ref.set_value("framerate", rate.clone());
+        }
+        if direction == PadDirection::Sink {
+            any_ref.set("interlace-mode", "progressive");
+        }
+        other.merge(any);
+    }
+    match filter {
+        Some(filter) => filter.intersect_with_mode(&other, CapsIntersectMode::First),
+        None => other,
+    }
+}
+
+/// Chooses among `other`: towards downstream the input's format where it is possible, and the model's size with
+/// square pixels where downstream does not ask for another.
+pub fn fixate(
+    direction: PadDirection,
+    caps: &Caps,
+    mut other: Caps,
+    (width, height): (usize, usize),
+) -> Caps {
+    other.truncate();
+    if other.is_empty() || other.is_any() {
+        return other;
+    }
+    if direction == PadDirection::Sink {
+        let format = caps.structure(0).and_then(|s| s.get::<&str>("format").ok().map(str::to_owned));
+        let (width, height) = (width as i32, height as i32);
+        if let Some(wanted) = other.make_mut().structure_mut(0) {
+            if let Some(format) = format {
+                wanted.fixate_field_str("format", &format);
+            }
+            if wanted.has_field("pixel-aspect-ratio") {
+                wanted.fixate_field_nearest_fraction("pixel-aspect-ratio", Fraction::new(1, 1));
+            } else {
+                wanted.set("pixel-aspect-ratio", Fraction::new(1, 1));
+            }
+            // If one side is fixed, the other follows it in the model's proportions.
+            let fixed = |structure: &gst::StructureRef, side| structure.get::<i32>(side).ok();
+            match (fixed(wanted, "width"), fixed(wanted, "height")) {
+                (Some(w), None) => {
+                    wanted.fixate_field_nearest_int("height", proportional(w, height, width));
+                }
+                (None, Some(h)) => {
+                    wanted.fixate_field_nearest_int("width", proportional(h, width, height));
+                }
+                _ => {
+                    wanted.fixate_field_nearest_int("width", width);
+                    wanted.fixate_field_nearest_int("height", height);
+                }
+            }
+        }
+    }
+    other.fixate();
+    other
+}
+
+fn proportional(side: i32, numerator: i32, denominator: i32) -> i32 {
+    let other = i64::from(side) * i64::from(numerator) / i64::from(denominator.max(1));
+    i32::try_from(other.max(1)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use gst_video::VideoInfo;
+
+    use super::*;
+
+    fn input() -> Caps {
+        gst::init().unwrap();
+        "video/x-raw,format=NV12,width=640,height=360,framerate=30000/1001,interlace-mode=progressive,\
+         colorimetry=bt709,pixel-aspect-ratio=4/3"
+            .parse()
+            .unwrap()
+    }
+
+    fn output(downstream: &str) -> VideoInfo {
+        let input = input();
+        let downstream: Caps = downstream.parse().unwrap();
+        let possible = transform(PadDirection::Sink, &input, Some(&downstream));
+        VideoInfo::from_caps(&fixate(PadDirection::Sink, &input, possible, (256, 256))).unwrap()
+    }
+
+    #[test]
+    fn the_output_has_the_models_size_the_inputs_format_and_square_pixels() {
+        let info = output("video/x-raw");
+        assert_eq!((info.width(), info.height()), (256, 256));
+        assert_eq!(info.format(), gst_video::VideoFormat::Nv12);
+        assert_eq!(info.par(), Fraction::new(1, 1));
+        assert_eq!(info.fps(), Fraction::new(30000, 1001));
+    }
+
+    #[test]
+    fn downstream_decides_on_format_and_size() {
+        let info = output("video/x-raw,format=BGRx,width=333,height=77");
+        assert_eq!((info.width(), info.height()), (333, 77));
+        assert_eq!(info.format(), gst_video::VideoFormat::Bgrx);
+    }
+
+    #[test]
+    fn one_side_alone_keeps_the_proportions() {
+        let info = output("video/x-raw,width=512");
+        assert_eq!((info.width(), info.height()), (512, 512));
+        let info = output("video/x-raw,height=100");
+        assert_eq!((info.width(), info.height()), (100, 100));
+    }
+
+    #[test]
+    fn the_frame_rate_is_not_changed() {
+        let downstream: Caps = "video/x-raw,framerate=25/1".parse().unwrap();
+        assert!(transform(PadDirection::Sink, &input(), Some(&downstream)).is_empty());
+    }
+
+    #[test]
+    fn the_input_is_independent_of_the_outputs_format_and_size() {
+        let output: Caps = "video/x-raw,format=RGB,width=8,height=8,framerate=30000/1001".parse().unwrap();
+        let possible = transform(PadDirection::Src, &output, None);
+        assert!(possible.can_intersect(&input()));
+        let interlaced: Caps =
+            "video/x-raw,format=RGB,width=8,height=8,framerate=25/1,interlace-mode=interleaved"
+                .parse()
+                .unwrap();
+        assert!(transform(PadDirection::Sink, &input(), Some(&interlaced)).is_empty());
+    }
+}

@@ -1,0 +1,655 @@
+/**
+ * SECTION:element-fomreenact
+ * @short_description: animates a portrait by the face of a driving video
+ *
+ * The face on the pad `sink` (the driver) moves the portrait, by a first order motion model. The portrait comes
+ * from #fomreenact:source-location or from the request pad `source`, which takes a picture or live video; the last
+ * one wins. The driver is never shown: not while its face is lost (#fomreenact:on-face-lost), not on an error, and
+ * not with #fomreenact:bypass, which shows the still portrait.
+ *
+ * While the pad `source` is linked and no portrait has come, the driving stream waits. Feed both pads from
+ * different streaming threads (a queue behind a tee). Frames on the pad `source` are taken as they come and not
+ * synchronised to the driver; put `clocksync` before it to play a file as a moving portrait.
+ *
+ * The output has the size and format that downstream asks for, else the model's size with square pixels. Frame
+ * rate, timestamps and durations are those of the driver. By default (#fomreenact:marking) every buffer carries the
+ * custom metadata `GstDeepfakeSyntheticMeta` (`generator`, `model`, `digital-source-type`), and the stream the tags
+ * `synthetic-media`, `comment` and `keywords`.
+ *
+ * Element messages `fomreenact-status` have a field `status`:
+ *
+ * * `backend`: `backend`, `version`, and the `reason` why it was taken;
+ * * `reference`: the frame of this `timestamp`, `stream-time` and `running-time` is what relative motion starts from;
+ * * `face-lost` and `face-found`: with the same times.
+ *
+ * ## Example launch lines
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact source-location=portrait.jpg !
+ *     videoconvert ! autovideosink
+ * ]| Animates a portrait by a file.
+ *
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! fomreenact name=f ! videoconvert ! autovideosink
+ *     filesrc location=portrait.jpg ! decodebin ! videoconvert ! f.source
+ * ]| Animates a portrait by the camera.
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact source-location=portrait.jpg !
+ *     video/x-raw,width=512,height=512 ! videoconvert ! x264enc ! mp4mux ! filesink location=out.mp4
+ * ]| Writes a file, with the tags that say it is synthetic.
+ */
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        LazyLock, Mutex, MutexGuard, PoisonError,
+    },
+    time::{Duration, Instant},
+};
+
+use deepfake_models::{
+    reenact::{Event, Picture, ReenactSettings, Reenactor},
+    Error, Stage, StageTimes,
+};
+use gst::{glib, prelude::*, subclass::prelude::*};
+use gst_base::{prelude::*, subclass::prelude::*};
+use gst_video::{VideoInfo, VideoInterlaceMode};
+
+use super::{
+    caps,
+    portrait::{Next, Portrait, Reason, Slot},
+    settings::{self, MarkingFlags, Settings},
+    tags::Tags,
+};
+use crate::{
+    engine, frame,
+    latency::{self, Latency},
+    marking::Marking,
+    meta::Times,
+    stats::Stats,
+};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("fomreenact", gst::DebugColorFlags::empty(), Some("Face reenactment"))
+});
+
+const SOURCE: &str = "source";
+
+/// What lives from start to stop.
+struct State {
+    reenactor: Reenactor,
+    applied: ReenactSettings,
+    marking: Marking,
+    infos: Option<(VideoInfo, VideoInfo)>,
+    /// Why the last portrait could not be used, if it could not.
+    unusable: Option<Unusable>,
+}
+
+/// Why a portrait cannot be used: a warning as long as another can come, else an error.
+#[derive(Clone)]
+struct Unusable {
+    text: String,
+    error: gst::ErrorMessage,
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self { text: error.to_string(), error: engine::error_message(&error) }
+    }
+}
+
+impl From<gst::ErrorMessage> for Unusable {
+    fn from(error: gst::ErrorMessage) -> Self {
+        Self { text: "the frame does not hold the picture that its caps describe".into(), error }
+    }
+}
+
+/// The element.
+pub struct FomReenact {
+    settings: Mutex<Settings>,
+    state: Mutex<Option<State>>,
+    slot: Slot,
+    tags: Mutex<Tags>,
+    calibrate: AtomicBool,
+    stats: Mutex<Stats>,
+    latency: Mutex<Latency>,
+}
+
+/// A panic elsewhere has been reported as an error by then; the data is replaced at the next start.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for FomReenact {
+    const NAME: &'static str = "GstFomReenact";
+    type Type = super::FomReenact;
+    type ParentType = gst_base::BaseTransform;
+
+    fn new() -> Self {
+        let stages = [Stage::Track, Stage::Sample, Stage::Keypoints, Stage::Generate, Stage::Compose];
+        Self {
+            settings: Mutex::default(),
+            state: Mutex::default(),
+            slot: Slot::default(),
+            tags: Mutex::default(),
+            calibrate: AtomicBool::new(false),
+            stats: Mutex::new(Stats::new(
+                "fomreenact-stats",
+                &["frames", "dropped", "faces-lost", "portraits"],
+                &stages,
+            )),
+            latency: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for FomReenact {
+    fn properties() -> &'static [glib::ParamSpec] {
+        settings::properties()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            vec![
+                // Takes the next driving frame as the one that relative motion starts from.
+                glib::subclass::Signal::builder("calibrate")
+                    .action()
+                    .class_handler(|args| {
+                        if let Ok(element) = args[0].get::<super::FomReenact>() {
+                            element.imp().calibrate.store(true, Ordering::Relaxed);
+                        }
+                        None
+                    })
+                    .build(),
+            ]
+        });
+        &SIGNALS
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        // Late frames are dropped before they cost anything.
+        self.obj().set_property("qos", true);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        gst::debug!(CAT, imp = self, "{} = {:?}", pspec.name(), value);
+        let mut settings = lock(&self.settings);
+        settings.set(pspec.name(), value);
+        match pspec.name() {
+            // A path that is taken away leaves the portrait that was read from it.
+            "source-location" => {
+                if let Some(path) = settings.source_location.clone() {
+                    self.slot.put_file(path);
+                }
+            }
+            "marking" => lock(&self.tags).marking_changed(),
+            _ => (),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => lock(&self.stats).structure().to_value(),
+            name => lock(&self.settings).get(name),
+        }
+    }
+}
+
+impl GstObjectImpl for FomReenact {}
+
+impl ElementImpl for FomReenact {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Face reenactment",
+                "Filter/Effect/Video",
+                "Animates a portrait by the face of a driving video",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            use gst::{PadDirection, PadPresence};
+            let caps = frame::caps();
+            [
+                ("sink", PadDirection::Sink, PadPresence::Always),
+                ("src", PadDirection::Src, PadPresence::Always),
+                (SOURCE, PadDirection::Sink, PadPresence::Request),
+            ]
+            .into_iter()
+            .filter_map(|(name, direction, presence)| {
+                gst::PadTemplate::new(name, direction, presence, &caps).ok()
+            })
+            .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn request_new_pad(
+        &self,
+        templ: &gst::PadTemplate,
+        _name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let pad = gst::Pad::builder_from_template(templ)
+            .name(SOURCE)
+            .chain_function(|_pad, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.slot.put_frame(buffer),
+                )
+            })
+            .event_function(|_pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.source_event(&event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |_| source_query(pad, parent, query))
+            })
+            // Nothing that asks or tells the driving stream is meant for the portrait's.
+            .iterate_internal_links_function(|_pad, _parent| gst::Iterator::from_vec(vec![]))
+            .build();
+        if !self.slot.add_pad(&pad) {
+            gst::warning!(CAT, imp = self, "there is one pad '{SOURCE}' already");
+            return None;
+        }
+        let this = self.downgrade();
+        pad.connect_unlinked(move |_pad, _peer| {
+            if let Some(this) = this.upgrade() {
+                this.slot.pad_changed();
+            }
+        });
+        let added = pad.set_active(true).and_then(|()| self.obj().add_pad(&pad));
+        if let Err(error) = added {
+            gst::error!(CAT, imp = self, "{error}");
+            self.slot.remove_pad();
+            return None;
+        }
+        Some(pad)
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        // First what wakes the driving stream: it may wait for a portrait from this very pad.
+        self.slot.remove_pad();
+        let _ = pad.set_active(false);
+        let _ = self.obj().remove_pad(pad);
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::ReadyToPaused => self.slot.start(),
+            // Pads are deactivated by the parent, which waits for their streams to come back.
+            gst::StateChange::PausedToReady => self.slot.stop(),
+            _ => (),
+        }
+        let result = self.parent_change_state(transition);
+        let failed_to_start = transition == gst::StateChange::ReadyToPaused && result.is_err();
+        if transition == gst::StateChange::PausedToReady || failed_to_start {
+            self.slot.stop();
+            self.slot.clear();
+        }
+        result
+    }
+}
+
+impl BaseTransformImpl for FomReenact {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::NeverInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let mut reenactor =
+            Reenactor::load(&settings.options()).map_err(|error| engine::error_message(&error))?;
+        let applied = settings.reenact();
+        reenactor.set_settings(&applied);
+        let mut portraits = 0;
+        if let Some(path) = &settings.source_location {
+            Picture::open(path)
+                .and_then(|picture| reenactor.set_portrait(&picture.frame()))
+                .map_err(|error| engine::error_message(&error))?;
+            portraits = 1;
+            self.slot.forget_file();
+        }
+        let status = engine::status("fomreenact-status", reenactor.report());
+        gst::info!(CAT, imp = self, "{status}");
+
+        {
+            let mut stats = lock(&self.stats);
+            stats.reset();
+            stats.count("portraits", portraits);
+        }
+        *lock(&self.latency) = Latency::default();
+        lock(&self.tags).start_stream();
+        self.calibrate.store(false, Ordering::Relaxed);
+        let marking = Marking::new("fomreenact", &settings.model);
+        *lock(&self.state) = Some(State { reenactor, applied, marking, infos: None, unusable: None });
+        self.post(status);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.state) = None;
+        Ok(())
+    }
+
+    fn transform_caps(
+        &self,
+        direction: gst::PadDirection,
+        caps: &gst::Caps,
+        filter: Option<&gst::Caps>,
+    ) -> Option<gst::Caps> {
+        let other = caps::transform(direction, caps, filter);
+        gst::trace!(CAT, imp = self, "{direction:?}: {caps} becomes {other}");
+        Some(other)
+    }
+
+    fn fixate_caps(&self, direction: gst::PadDirection, caps: &gst::Caps, othercaps: gst::Caps) -> gst::Caps {
+        let size = lock(&self.state).as_ref().map_or((256, 256), |state| state.reenactor.output_size());
+        caps::fixate(direction, caps, othercaps, size)
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = |caps| {
+            VideoInfo::from_caps(caps)
+                .map_err(|_| gst::loggable_error!(CAT, "these caps are no video: {}", caps))
+        };
+        let (input, output) = (info(incaps)?, info(outcaps)?);
+        if input.interlace_mode() != VideoInterlaceMode::Progressive {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::WrongType,
+                ("Interlaced video cannot drive a portrait; put deinterlace before fomreenact"),
+                ["{}", incaps]
+            );
+            return Err(gst::loggable_error!(CAT, "interlaced input"));
+        }
+        if let Some(state) = lock(&self.state).as_mut() {
+            let size = |info: &VideoInfo| (info.width(), info.height());
+            if state.infos.as_ref().is_some_and(|(old, _)| size(old) != size(&input)) {
+                // Nothing is where it was.
+                state.reenactor.flush();
+            }
+            state.infos = Some((input, output));
+        }
+        Ok(())
+    }
+
+    fn unit_size(&self, caps: &gst::Caps) -> Option<usize> {
+        VideoInfo::from_caps(caps).ok().map(|info| info.size())
+    }
+
+    fn transform_size(
+        &self,
+        _direction: gst::PadDirection,
+        _caps: &gst::Caps,
+        _size: usize,
+        othercaps: &gst::Caps,
+    ) -> Option<usize> {
+        // A buffer with video metadata may be larger than its picture.
+        self.unit_size(othercaps)
+    }
+
+    fn propose_allocation(
+        &self,
+        decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        self.parent_propose_allocation(decide_query, query)?;
+        query.add_allocation_meta::<gst_video::VideoMeta>(None);
+        Ok(())
+    }
+
+    fn transform_meta<'a>(
+        &self,
+        _outbuf: &mut gst::BufferRef,
+        meta: gst::MetaRef<'a, gst::Meta>,
+        _inbuf: &'a gst::BufferRef,
+    ) -> bool {
+        // What describes the driver's picture, or holds it, does not describe the output.
+        meta.tags().is_empty()
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if direction == gst::PadDirection::Src {
+            if let gst::QueryViewMut::Latency(query) = query.view_mut() {
+                return latency::answer(self.obj().sink_pad(), query, lock(&self.latency).reported());
+            }
+        }
+        BaseTransformImplExt::parent_query(self, direction, query)
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::FlushStart(_) => self.slot.set_flushing(true),
+            gst::EventView::FlushStop(_) => {
+                if let Some(state) = lock(&self.state).as_mut() {
+                    state.reenactor.flush();
+                }
+                self.slot.set_flushing(false);
+            }
+            gst::EventView::StreamStart(_) => lock(&self.tags).start_stream(),
+            gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => {
+                lock(&self.tags).set_upstream(tag.tag_owned());
+                if let Some(tags) = self.due_tags() {
+                    let merged = gst::event::Tag::builder(tags).seqnum(event.seqnum()).build();
+                    return self.parent_sink_event(merged);
+                }
+            }
+            _ => (),
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        inbuf: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let result = self.parent_submit_input_buffer(is_discont, inbuf);
+        if result == Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED) {
+            lock(&self.stats).count("dropped", 1);
+        }
+        result
+    }
+
+    fn transform(
+        &self,
+        inbuf: &gst::Buffer,
+        outbuf: &mut gst::BufferRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.take_portraits()?;
+        if let Some(tags) = self.due_tags() {
+            self.obj().src_pad().push_event(gst::event::Tag::new(tags));
+        }
+        let settings = lock(&self.settings).clone();
+        let started = Instant::now();
+        let (events, times) = self.animate(&settings, inbuf, outbuf).map_err(|message| {
+            self.post_error_message(message);
+            gst::FlowError::Error
+        })?;
+        let took = started.elapsed();
+        {
+            let mut stats = lock(&self.stats);
+            stats.count("frames", 1);
+            stats.count("faces-lost", events.iter().filter(|e| matches!(e, Event::FaceLost)).count() as u64);
+            stats.record(&times, took);
+        }
+        let when = Times::new(inbuf, &self.obj().segment());
+        for event in events {
+            let status = match event {
+                Event::FaceLost => "face-lost",
+                Event::FaceFound => "face-found",
+                Event::ReferenceTaken => "reference",
+            };
+            let mut structure = gst::Structure::builder("fomreenact-status").field("status", status).build();
+            when.add_to(&mut structure);
+            self.post(structure);
+        }
+        let drifted = lock(&self.latency).record(took);
+        if drifted {
+            let obj = self.obj();
+            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+impl FomReenact {
+    /// Sees to it that there is a portrait, the newest; waits for one if need be.
+    fn take_portraits(&self) -> Result<(), gst::FlowError> {
+        loop {
+            let have = lock(&self.state).as_ref().is_some_and(|state| state.reenactor.has_portrait());
+            match self.slot.next(have) {
+                Next::Keep => return Ok(()),
+                Next::Flushing => return Err(gst::FlowError::Flushing),
+                Next::Missing(reason) => {
+                    self.post_error_message(self.missing(reason));
+                    return Err(gst::FlowError::Error);
+                }
+                Next::Take(portrait) => self.take(&portrait),
+            }
+        }
+    }
+
+    /// Takes a portrait. One that cannot be used is a warning; the last one stays.
+    fn take(&self, portrait: &Portrait) {
+        let mut guard = lock(&self.state);
+        let Some(state) = guard.as_mut() else { return };
+        let reenactor = &mut state.reenactor;
+        let taken = match portrait {
+            Portrait::File(path) => Picture::open(path)
+                .and_then(|picture| reenactor.set_portrait(&picture.frame()))
+                .map_err(Unusable::from),
+            Portrait::Frame(buffer, info) => frame::read(buffer, info, |frame| reenactor.set_portrait(frame))
+                .map_err(Unusable::from)
+                .and_then(|result| result.map_err(Unusable::from)),
+        };
+        let had_failed = state.unusable.is_some();
+        state.unusable = taken.err();
+        let unusable = state.unusable.clone();
+        drop(guard);
+
+        match unusable {
+            None => lock(&self.stats).count("portraits", 1),
+            // Of moving portraits, a warning a frame would say no more than the first.
+            Some(_) if had_failed && matches!(portrait, Portrait::Frame(..)) => (),
+            Some(Unusable { text, error }) => gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Read,
+                ("This portrait is not used: {}", text),
+                ["{}", error]
+            ),
+        }
+    }
+
+    fn missing(&self, reason: Reason) -> gst::ErrorMessage {
+        let unusable = lock(&self.state).as_ref().and_then(|state| state.unusable.clone());
+        match (unusable, reason) {
+            (Some(unusable), _) => unusable.error,
+            (None, Reason::Unlinked) => gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("There is no portrait: set source-location, or link a picture to the pad 'source'")
+            ),
+            (None, Reason::Ended) => gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("There is no portrait: the stream on the pad 'source' ended without a picture")
+            ),
+        }
+    }
+
+    fn due_tags(&self) -> Option<gst::TagList> {
+        let wanted = lock(&self.settings).marking.contains(MarkingFlags::METADATA);
+        let marking = lock(&self.state).as_ref().filter(|_| wanted).map(|state| state.marking.clone());
+        lock(&self.tags).due(marking.as_ref())
+    }
+
+    /// Fills `outbuf`.
+    fn animate(
+        &self,
+        settings: &Settings,
+        inbuf: &gst::Buffer,
+        outbuf: &mut gst::BufferRef,
+    ) -> Result<(Vec<Event>, StageTimes), gst::ErrorMessage> {
+        let mut guard = lock(&self.state);
+        let Some(State { reenactor, applied, marking, infos: Some((input, output)), .. }) = guard.as_mut()
+        else {
+            return Err(gst::error_msg!(gst::CoreError::Negotiation, ["a buffer came before its caps"]));
+        };
+        let wanted = settings.reenact_live(applied);
+        if *applied != wanted {
+            reenactor.set_settings(&wanted);
+            *applied = wanted;
+        }
+        if self.calibrate.swap(false, Ordering::Relaxed) {
+            reenactor.calibrate();
+        }
+        let time = inbuf.pts().map(Duration::from);
+        let result = if settings.bypass {
+            frame::write(outbuf, output, |out| reenactor.show_portrait(out))?
+                .map(|()| (Vec::new(), StageTimes::default()))
+        } else {
+            frame::read(inbuf, input, |driver| {
+                frame::write(outbuf, output, |out| reenactor.process(driver, time, out))
+            })??
+            .map(|outcome| (outcome.events, outcome.times))
+        };
+        let result = result.map_err(|error| engine::error_message(&error))?;
+        if settings.marking.contains(MarkingFlags::METADATA) {
+            marking.mark(outbuf).map_err(|error| {
+                gst::error_msg!(
+                    gst::CoreError::Failed,
+                    ("The output cannot be marked as synthetic"),
+                    ["{}", error]
+                )
+            })?;
+        }
+        Ok(result)
+    }
+
+    /// Events on the pad `source`. None reaches the driving stream.
+    fn source_event(&self, event: &gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::Caps(caps) => match VideoInfo::from_caps(caps.caps()) {
+                Ok(info) => self.slot.set_info(info),
+                Err(error) => {
+                    gst::error!(CAT, imp = self, "{}: {error}", caps.caps());
+                    return false;
+                }
+            },
+            gst::EventView::StreamStart(_) => self.slot.restart_stream(),
+            gst::EventView::FlushStop(_) => self.slot.flush_stream(),
+            gst::EventView::Eos(_) => self.slot.end_stream(),
+            _ => (),
+        }
+        true
+    }
+
+    fn post(&self, structure: gst::Structure) {
+        let obj = self.obj();
+        // Without a bus nobody wants to know.
+        let _ = obj.post_message(gst::message::Element::builder(structure).src(&*obj).build());
+    }
+}
+
+/// Queries on the pad `source`. None reaches the driving stream.
+fn source_query(pad: &gst::Pad, parent: Option<&gst::Object>, query: &mut gst::QueryRef) -> bool {
+    match query.view_mut() {
+        gst::QueryViewMut::Caps(_) | gst::QueryViewMut::AcceptCaps(_) => {
+            gst::Pad::query_default(pad, parent, query)
+        }
+        gst::QueryViewMut::Allocation(allocation) => {
+            allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,206 @@
+//! Where portraits arrive, from a file or the pad `source`, and where the driving stream waits for one.
+
+use std::{
+    path::PathBuf,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use gst::prelude::*;
+use gst_video::VideoInfo;
+
+/// A portrait that the engine has not seen yet.
+#[derive(Debug)]
+pub enum Portrait {
+    /// A picture file.
+    File(PathBuf),
+    /// A frame from the pad `source`.
+    Frame(gst::Buffer, VideoInfo),
+}
+
+/// What the driving stream does next.
+#[derive(Debug)]
+pub enum Next {
+    /// Goes on with the portrait it has.
+    Keep,
+    /// Takes this one.
+    Take(Portrait),
+    /// Stops, as the element flushes or shuts down.
+    Flushing,
+    /// Fails: there is no portrait, and none can come.
+    Missing(Reason),
+}
+
+/// Why no portrait can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing is linked to the pad `source`.
+    Unlinked,
+    /// The stream on the pad `source` has ended.
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Between READY and PAUSED; nothing waits then.
+    stopped: bool,
+    /// The driving stream flushes.
+    flushing: bool,
+    pending: Option<Portrait>,
+    pad: Option<gst::Pad>,
+    info: Option<VideoInfo>,
+    ended: bool,
+}
+
+/// The slot. Of several portraits that arrive between two driving frames, the last one is taken.
+#[derive(Debug)]
+pub struct Slot {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { stopped: true, ..Inner::default() }), changed: Condvar::new() }
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Makes ready for a stream.
+    pub fn start(&self) {
+        self.change(|inner| {
+            inner.stopped = false;
+            inner.flushing = false;
+            inner.ended = false;
+        });
+    }
+
+    /// Wakes what waits, for good.
+    pub fn stop(&self) {
+        self.change(|inner| inner.stopped = true);
+    }
+
+    /// Forgets everything but the pad itself; after [`stop`](Self::stop), when no stream runs any more.
+    pub fn clear(&self) {
+        self.change(|inner| {
+            inner.pending = None;
+            inner.info = None;
+            inner.ended = false;
+        });
+    }
+
+    /// The driving stream starts or ends to flush.
+    pub fn set_flushing(&self, flushing: bool) {
+        self.change(|inner| inner.flushing = flushing);
+    }
+
+    /// Takes `pad` as the pad `source`; `false` if there is one.
+    pub fn add_pad(&self, pad: &gst::Pad) -> bool {
+        let mut inner = self.lock();
+        let free = inner.pad.is_none();
+        if free {
+            inner.pad = Some(pad.clone());
+        }
+        free
+    }
+
+    /// The pad `source` is gone.
+    pub fn remove_pad(&self) {
+        self.change(|inner| {
+            inner.pad = None;
+            inner.info = None;
+            inner.ended = false;
+        });
+    }
+
+    /// What can be seen from the pad itself has changed: look again.
+    pub fn pad_changed(&self) {
+        self.change(|_| ());
+    }
+
+    /// A new stream begins on the pad `source`, or the old one after a flush.
+    pub fn restart_stream(&self) {
+        self.change(|inner| inner.ended = false);
+    }
+
+    /// What is pending from the pad `source` was flushed.
+    pub fn flush_stream(&self) {
+        self.change(|inner| {
+            inner.ended = false;
+            if matches!(inner.pending, Some(Portrait::Frame(..))) {
+                inner.pending = None;
+            }
+        });
+    }
+
+    /// The format of the frames that follow on the pad `source`.
+    pub fn set_info(&self, info: VideoInfo) {
+        self.change(|inner| inner.info = Some(info));
+    }
+
+    /// Nothing more comes from the pad `source`.
+    pub fn end_stream(&self) {
+        self.change(|inner| inner.ended = true);
+    }
+
+    /// A file that was named is no news: it has been read.
+    pub fn forget_file(&self) {
+        self.change(|inner| {
+            if matches!(inner.pending, Some(Portrait::File(_))) {
+                inner.pending = None;
+            }
+        });
+    }
+
+    /// A file was named.
+    pub fn put_file(&self, path: PathBuf) {
+        self.change(|inner| inner.pending = Some(Portrait::File(path)));
+    }
+
+    /// A frame came on the pad `source`.
+    ///
+    /// # Errors
+    /// Flushing, or no caps came before it.
+    pub fn put_frame(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut inner = self.lock();
+        if inner.stopped {
+            return Err(gst::FlowError::Flushing);
+        }
+        let info = inner.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
+        inner.pending = Some(Portrait::Frame(buffer, info));
+        drop(inner);
+        self.changed.notify_all();
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// Tells the driving stream what to do. Without a portrait it waits here, for as long as one can come.
+    pub fn next(&self, have: bool) -> Next {
+        let mut inner = self.lock();
+        loop {
+            if inner.stopped || inner.flushing {
+                return Next::Flushing;
+            }
+            if let Some(portrait) = inner.pending.take() {
+                return Next::Take(portrait);
+            }
+            if have {
+                return Next::Keep;
+            }
+            if !inner.pad.as_ref().is_some_and(|pad| pad.is_linked()) {
+                return Next::Missing(Reason::Unlinked);
+            }
+            if inner.ended {
+                return Next::Missing(Reason::Ended);
+            }
+            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
