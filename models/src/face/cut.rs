@@ -49,19 +49,23 @@ impl CutDetector {
     }
 }
 
-/// Pearson's correlation; `None` where one of the two is flat.
+/// Correlation (Pearson's) of two pictures of interleaved red, green and blue, each about its mean, so that a tint says
+/// nothing; `None` where one of the two is flat.
 fn correlation(a: &[f32], b: &[f32]) -> Option<f32> {
-    let count = a.len() as f32;
-    let mean = |v: &[f32]| v.iter().sum::<f32>() / count;
-    let (mean_a, mean_b) = (mean(a), mean(b));
+    let pixels = (a.len() / 3) as f32;
     let (mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (a, b) = (a - mean_a, b - mean_b);
-        aa += a * a;
-        bb += b * b;
-        ab += a * b;
+    for channel in 0..3 {
+        let mean = |v: &[f32]| v[channel..].iter().step_by(3).sum::<f32>() / pixels;
+        let (mean_a, mean_b) = (mean(a), mean(b));
+        for (a, b) in a[channel..].iter().step_by(3).zip(b[channel..].iter().step_by(3)) {
+            let (a, b) = (a - mean_a, b - mean_b);
+            aa += a * a;
+            bb += b * b;
+            ab += a * b;
+        }
     }
-    (aa > FLAT * count && bb > FLAT * count).then(|| ab / (aa * bb).sqrt())
+    let least = FLAT * a.len() as f32;
+    (aa > least && bb > least).then(|| ab / (aa * bb).sqrt())
 }
 
 #[cfg(test)]
@@ -111,5 +115,6 @@ mod tests {
         assert!(!is_cut(&mut cuts, &picture(3, 0.4)));
         assert!(!is_cut(&mut cuts, &picture(3, 0.0)));
         assert!(!is_cut(&mut cuts, &picture(8, 1.0)), "black says nothing about what comes after it");
+        assert!(!is_cut(&mut cuts, &[200, 100, 50].repeat(SIZE * SIZE)), "nor does any other colour");
     }
 }

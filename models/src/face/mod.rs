@@ -10,6 +10,7 @@
 
 mod anchors;
 mod association;
+mod crop;
 mod cut;
 mod decode;
 mod detector;

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deepfake_kernels::{sample, Affine, Border, Frame, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Border, Frame, Point, Rect, SampleSpec, Tensor};
 
-use super::{decode::sigmoid, Face, Landmarks, Region, POINTS};
+use super::{crop::Cropper, decode::sigmoid, Face, Landmarks, Region, POINTS};
 use crate::{
     engine::{self, Engine, EngineOptions},
     manifest::Manifest,
@@ -32,6 +32,7 @@ pub struct LandmarkNetwork {
 
 #[derive(Debug)]
 struct Buffers {
+    cropper: Cropper,
     input: Tensor,
     points: Tensor,
     presence: Tensor,
@@ -67,6 +68,7 @@ impl LandmarkNetwork {
             presence: landmarks.presence.clone(),
             crop_scale: landmarks.crop_scale,
             buffers: Mutex::new(Buffers {
+                cropper: Cropper::default(),
                 input: Tensor::zeros(&manifest.input_shape(1)),
                 points: Tensor::default(),
                 presence: Tensor::default(),
@@ -132,10 +134,9 @@ impl LandmarkNetwork {
     ) -> Result<()> {
         // A panic elsewhere leaves only numbers behind that the next run overwrites.
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffers { input, points, presence } = &mut *buffers;
+        let Buffers { cropper, input, points, presence } = &mut *buffers;
         let square = region.scaled(self.crop_scale);
-        let map = Affine::from_rotated_square(square.center, square.side, square.roll, self.spec.width);
-        times.measure(Stage::Track, || sample(frame, &map, &self.spec, input.data_mut()));
+        let map = times.measure(Stage::Track, || cropper.cut(frame, square, &self.spec, input.data_mut()));
         times.measure_engine(Stage::Track, || {
             self.engine
                 .run(&[(INPUT, input)], &mut [(&self.output, &mut *points), (&self.presence, &mut *presence)])

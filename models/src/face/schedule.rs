@@ -20,7 +20,7 @@ pub(super) struct Situation {
     pub(super) seen: usize,
     /// Faces lost in this frame or, not long ago, in one before.
     pub(super) missed: usize,
-    /// Whether a face was lost in this very frame, or a new shot begins with it.
+    /// Whether a face was lost in this very frame.
     pub(super) broken: bool,
     /// Most faces to follow.
     pub(super) most: usize,
@@ -34,26 +34,31 @@ const EMPTY_INTERVAL: u32 = 3;
 pub(super) struct Schedule {
     since_full: u32,
     since_both: u32,
+    first: bool,
 }
 
 impl Schedule {
-    /// Before the first frame.
+    /// Before the first frame of a shot.
     pub(super) fn new() -> Self {
-        Self { since_full: u32::MAX, since_both: u32::MAX }
+        Self { since_full: u32::MAX, since_both: u32::MAX, first: true }
     }
 
     /// What to run in the next frame. The first line that fits counts:
     ///
     /// * as many faces as wanted are followed: nothing;
-    /// * a face was lost just now, or a new shot begins: the quick network, then the thorough one if need be;
+    /// * it is the first one and more than one face is wanted: both networks;
+    /// * a face was lost just now: the quick network, then the thorough one if need be;
     /// * no face is followed: the quick network in every frame, in every third the thorough one as well;
     /// * there is room for more faces: both networks every `interval` frames;
     /// * a face was lost not long ago: the quick network in every frame.
     pub(super) fn next(&mut self, situation: Situation, interval: u32) -> Search {
         self.since_full = self.since_full.saturating_add(1);
         self.since_both = self.since_both.saturating_add(1);
+        let first = std::mem::replace(&mut self.first, false);
         let search = if situation.seen >= situation.most {
             Search::Nothing
+        } else if first && situation.most > 1 {
+            Search::Both
         } else if situation.broken {
             Search::ShortElseFull
         } else if situation.seen == 0 {
@@ -92,8 +97,14 @@ mod tests {
 
     #[test]
     fn an_empty_picture_is_searched_quickly_and_sometimes_thoroughly() {
-        let found = run(&mut Schedule::new(), situation(0, 0, 4), 7);
+        let found = run(&mut Schedule::new(), situation(0, 0, 1), 7);
         assert_eq!(found, [ShortElseFull, Short, Short, ShortElseFull, Short, Short, ShortElseFull]);
+    }
+
+    #[test]
+    fn the_first_frame_is_searched_for_all_faces_at_once() {
+        let found = run(&mut Schedule::new(), situation(0, 0, 4), 5);
+        assert_eq!(found, [Both, Short, Short, ShortElseFull, Short]);
     }
 
     #[test]

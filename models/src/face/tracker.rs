@@ -14,7 +14,7 @@ use super::{
     suppression::merge,
     Face, FaceDetector, LandmarkNetwork, Landmarks, Region,
 };
-use crate::{engine::EngineOptions, Result, StageTimes};
+use crate::{engine::EngineOptions, Result, Stage, StageTimes};
 
 /// Time between frames where their timestamps do not tell, in seconds.
 const DEFAULT_INTERVAL: f32 = 1.0 / 30.0;
@@ -89,7 +89,8 @@ struct Memory {
 ///
 /// # When the detectors run
 /// * As many faces as wanted are followed: never.
-/// * A face was lost in this frame, or a new shot begins: the short range, then the full one if that brought nothing.
+/// * In the first frame, also that of a new shot, if more than one face is wanted: both.
+/// * A face was lost in this frame: the short range, then the full one if that brought nothing.
 /// * No face is followed: the short range in every frame, and if it finds nothing the full one in every third.
 /// * There is room for more faces: both every [`TrackerOptions::detection_interval`] frames.
 /// * A face was lost not long ago: the short range in every frame.
@@ -250,15 +251,14 @@ impl FaceTracker {
         Situation { seen, missed: self.tracks.len() - seen, broken, most: self.options.max_faces }
     }
 
-    /// Looks for every face seen in the last frame about where it was. Returns whether one was lost or a new shot
-    /// begins.
+    /// Looks for every face seen in the last frame about where it was. Returns whether one was lost.
     fn follow(&mut self, frame: &Frame<'_>, time: Option<Duration>, times: &mut StageTimes) -> Result<bool> {
         let seconds = self.seconds_to(time);
         let mut broken = false;
-        if times.measure(crate::Stage::Track, || self.cuts.is_cut(frame)) && !self.tracks.is_empty() {
+        if times.measure(Stage::Track, || self.cuts.is_cut(frame)) {
             self.tracks.clear();
             self.memories.clear();
-            broken = true;
+            self.schedule = Schedule::new();
         }
         for (track, memory) in self.tracks.iter_mut().zip(&mut self.memories) {
             track.age = track.age.saturating_add(1);
