@@ -1,4 +1,5 @@
-//! Times of the kernels on the sizes of the plugin: a webcam's or a film's frame in, a network's picture out, and back.
+//! Times of the kernels on the sizes of the plugin: a webcam's or a film's frame in, a network's picture out,
+//! and back.
 
 use std::hint::black_box;
 

@@ -98,8 +98,8 @@ pub(crate) fn code(value: f32) -> u8 {
     // `max` first: it turns a value that is no number into 0.
     #[allow(clippy::manual_clamp)]
     let value = value.max(0.0).min(255.0);
-    // At 2^23 the spacing of floats is one, so the addition rounds and leaves the integer in the low bits. Loops
-    // over this vectorise, those over a saturating cast do not.
+    // At 2^23 the spacing of floats is one, so the addition rounds and leaves the integer in the low bits.
+    // Loops over this vectorise, those over a saturating cast do not.
     (value + 8_388_608.0).to_bits() as u8
 }
 

@@ -12,8 +12,8 @@ use crate::{Affine, FrameMut, PixelFormat};
 /// Rows (of 4:2:0: pairs of rows) that one thread takes at least: fewer are not worth handing over.
 const ROWS_AT_LEAST: usize = 4;
 
-/// A picture to paint: planar RGB, `f32` in 0..1 (values outside are clamped, those that are no number count as
-/// 0), shape `[3, height, width]`.
+/// A picture to paint: planar RGB, `f32` in 0..1 (values outside are clamped, those that are no number count
+/// as 0), shape `[3, height, width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     /// `3 * width * height` values.
@@ -24,23 +24,25 @@ pub struct Layer<'a> {
     pub height: usize,
     /// Takes the frame's pixels to the image's.
     pub map: Affine,
-    /// Width, in pixels of the image, of the edge over which the layer fades to what is below it; 0: a hard edge.
+    /// Width, in pixels of the image, of the edge over which the layer fades to what is below it; 0: a hard
+    /// edge.
     pub feather: f32,
 }
 
 /// Paints `background` (red, green, blue in 0..1) and over it `layers`, first to last, into all of `output`.
 ///
 /// # Layers
-/// A layer covers the pixels of the frame whose centres `map` takes into its image, in coordinates where pixel
-/// *i* covers `[i, i + 1)`. Its opacity is the distance of that place to the nearest edge of the image, over
-/// `feather`, at most 1. Images are interpolated bilinearly, or averaged over the area of a pixel where the frame shows them
-/// smaller, as in [`sample`](crate::sample()), the edge of an image continuing outside it; then clamped.
-/// Layers without pixels, and maps that hold infinities or no numbers, paint nothing. Where a layer is opaque, those below it are not
-/// computed.
+/// A layer covers the pixels of the frame whose centres `map` takes into its image, in coordinates where
+/// pixel number i covers `[i, i + 1)`. Its opacity is the distance of that place to the nearest edge of the
+/// image, over `feather`, at most 1. Images are interpolated bilinearly, or averaged over the area of a pixel
+/// where the frame shows them smaller, as in [`sample`](crate::sample()), the edge of an image continuing
+/// outside it; then clamped. Layers without pixels, and maps that hold infinities or no numbers, paint
+/// nothing. Where a layer is opaque, those below it are not computed.
 ///
 /// # Formats
-/// Values are rounded to the nearest code value. Alpha and padding bytes become 255. In 4:2:0, colour difference is that of the average of the 2x2 pixels, or of those
-/// present at an odd edge. Bytes between the end of a row and the next stay as they are.
+/// Values are rounded to the nearest code value. Alpha and padding bytes become 255. In 4:2:0, colour
+/// difference is that of the average of the 2x2 pixels, or of those present at an odd edge. Bytes between the
+/// end of a row and the next stay as they are.
 ///
 /// # Threads
 /// Rows are shared among the threads of the current rayon pool; the result does not depend on their number.

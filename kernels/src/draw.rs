@@ -1,9 +1,10 @@
 //! Marks on a frame in its own format: boxes, dots and text, without converting or copying the picture.
 //!
-//! All of it may reach outside the frame, which clips it, and coordinates that are no numbers count as 0. Colours are red, green and blue in
-//! 0..1. Edges are hard: a pixel takes the colour whole or not. In 4:2:0, a sample of colour difference takes it
-//! if any of its 2x2 pixels does, so that thin lines keep their colour, which then bleeds by up to one pixel.
-//! Alpha and padding bytes of the pixels drawn become 255.
+//! All of it may reach outside the frame, which clips it. Coordinates that are no numbers count as 0 in a box;
+//! a disc that has one is not drawn. Colours are red, green and blue in 0..1. Edges are hard: a pixel takes the
+//! colour whole or not. In 4:2:0, a sample of colour difference takes it if any of its 2x2 pixels does, so that
+//! thin lines keep their colour, which then bleeds by up to one pixel. Alpha and padding bytes of the pixels
+//! drawn become 255.
 
 mod font;
 
@@ -13,7 +14,8 @@ use crate::color::{code, FromRgb};
 use crate::resample::unit;
 use crate::{FrameMut, PixelFormat, Point, Rect};
 
-/// Draws the outline of `rect`, its edges rounded to whole pixels, `thickness_px` pixels thick and inside them.
+/// Draws the outline of `rect`, its edges rounded to whole pixels, `thickness_px` pixels thick and inside
+/// them.
 pub fn draw_rect(frame: &mut FrameMut<'_>, rect: Rect, thickness_px: usize, color: [f32; 3]) {
     // Casts saturate, and half the range leaves room for sums.
     let edge = |value: f32| (value.round() as i64).clamp(i64::MIN / 4, i64::MAX / 4);
@@ -42,9 +44,9 @@ pub fn draw_disc(frame: &mut FrameMut<'_>, center: Point, radius: f32, color: [f
     }
 }
 
-/// Writes `text` with its upper left corner at pixel (`x`, `y`) in letters at most `height_px` pixels high, in a
-/// font of 5 x 7 dots scaled by a whole number, at least 1. A line feed starts a new line; characters outside
-/// printable ASCII show as empty boxes. `background` fills the area of [`text_size`] first.
+/// Writes `text` with its upper left corner at pixel (`x`, `y`) in letters at most `height_px` pixels high,
+/// in a font of 5 x 7 dots scaled by a whole number, at least 1. A line feed starts a new line; characters
+/// outside printable ASCII show as empty boxes. `background` fills the area of [`text_size`] first.
 pub fn draw_text(
     frame: &mut FrameMut<'_>,
     x: i32,

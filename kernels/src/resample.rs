@@ -15,7 +15,8 @@ use std::ops::Range;
 
 use crate::Affine;
 
-/// A map that moves no output pixel by more than this across its own axis counts as free of rotation, in pixels.
+/// A map that moves no output pixel by more than this across its own axis counts as free of rotation, in
+/// pixels.
 const AXIS_ALIGNED: f64 = 1e-3;
 
 /// A value that a plane stores.
@@ -116,8 +117,8 @@ impl Resampler {
         }
     }
 
-    /// Readies `lines`, one for each of `sources`, for calls of [`fill`](Self::fill) on output row `y`; reuses
-    /// their allocations.
+    /// Readies `lines`, one for each of `sources`, for calls of [`fill`](Self::fill) on output row `y`;
+    /// reuses their allocations.
     pub fn prepare<T: Sample, const STEP: usize>(
         &self,
         sources: &[Source<'_, T, STEP>],

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// The pixels of `x` where each of `functions`, given as (slope, start) with the value `slope * x + start`, is at
-/// least `least`. As the functions are straight, those pixels are neighbours.
+/// The pixels of `x` where each of `functions`, given as (slope, start) with the value `slope * x + start`,
+/// is at least `least`. As the functions are straight, those pixels are neighbours.
 pub(crate) fn run_where<const N: usize>(
     functions: [(f64, f64); N],
     least: f64,

@@ -57,28 +57,30 @@ pub struct SampleSpec {
     pub border: Border,
 }
 
-/// Samples `frame` where `map` takes the output's pixels and writes `3 * width * height` values to `output`, of
-/// shape `[3, height, width]` or `[height, width, 3]`.
+/// Samples `frame` where `map` takes the output's pixels and writes `3 * width * height` values to `output`,
+/// of shape `[3, height, width]` or `[height, width, 3]`.
 ///
 /// `map` takes positions of the output to positions of the frame, both with pixel *i* covering `[i, i + 1)`.
 ///
 /// # Resampling
-/// Along an axis on which an output pixel covers more than one of the frame, it takes the average over the area
-/// covered, parts of pixels included (OpenCV's `INTER_AREA`); on the others it interpolates linearly between
-/// pixel centres (OpenCV's `INTER_LINEAR`). Maps that rotate or shear average a grid of bilinearly interpolated
-/// points, as many along each side of an output pixel as that side is long in pixels, rounded up, at most 16.
+/// Along an axis on which an output pixel covers more than one of the frame, it takes the average over the
+/// area covered, parts of pixels included (OpenCV's `INTER_AREA`); on the others it interpolates linearly
+/// between pixel centres (OpenCV's `INTER_LINEAR`). Maps that rotate or shear average a grid of bilinearly
+/// interpolated points, as many along each side of an output pixel as that side is long in pixels, rounded
+/// up, at most 16.
 ///
 /// # Colour
-/// Y'CbCr is resampled plane by plane and converted afterwards, which for linear filters is the same as
-/// converting first; the result is clamped to 0..1 only then. Samples of subsampled colour difference are taken to lie
-/// in the middle of their 2x2 pixels (as in JPEG and MPEG-1). H.264 puts them half a pixel farther left unless told otherwise;
-/// that is ignored here and by [`compose`](crate::compose()), so that a picture passing through both does not shift.
-/// Alpha and padding bytes are ignored.
+/// Y'CbCr is resampled plane by plane, each as a picture of its own that covers the same area, and converted
+/// afterwards; the result is clamped to 0..1 only then. Samples of subsampled colour difference are taken to
+/// lie in the middle of their 2x2 pixels (as in JPEG and MPEG-1). H.264 puts them half a pixel farther left
+/// unless told otherwise; that is ignored here and by [`compose`](crate::compose()), so that a picture
+/// passing through both does not shift. Alpha and padding bytes are ignored.
 ///
 /// # Outside the picture
 /// See [`Border`]. A constant border mixes with the picture by the area of the output pixel that is outside.
-/// [`Border::Mirror`] goes on for at least one picture and 4096 pixels, then repeats its last pixel. Maps that hold infinities or
-/// no numbers point far outside. Any map is safe and costs at most a small multiple of the work of a useful one.
+/// Planes of subsampled colour difference repeat or mirror their own outermost samples. [`Border::Mirror`]
+/// goes on for at least one picture and 4096 pixels, then repeats its last pixel. Maps that hold
+/// infinities or no numbers point far outside. Any map is safe and takes bounded time.
 ///
 /// # Threads
 /// Rows are shared among the threads of the current rayon pool; the result does not depend on their number.
@@ -197,7 +199,8 @@ impl<'a> Reader<'a> {
             Border::Replicate => (Outside::Replicate, None),
             Border::Mirror => (Outside::Mirror, None),
         };
-        // The share of the constant comes from the coverage of luma alone: coarser colour would fringe the edge.
+        // The share of the constant comes from the coverage of luma alone: coarser colour would fringe the
+        // edge.
         let half_outside = if outside == Outside::Mirror { Outside::Mirror } else { Outside::Replicate };
         // A sample of colour difference covers 2x2 pixels: the same place has half the coordinates.
         let half_map: Coefficients = map.map(|value| value / 2.0);
@@ -257,8 +260,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Converts code values of luma (in `green`), blue difference (in `blue`) and red difference (in `red`), and
-    /// mixes in the constant.
+    /// Converts code values of luma (in `green`), blue difference (in `blue`) and red difference (in `red`),
+    /// and mixes in the constant.
     fn convert(&self, scratch: &mut Scratch) {
         let Scratch { red, green, blue, coverage, .. } = scratch;
         let to = &self.to_rgb;

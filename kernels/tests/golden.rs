@@ -7,8 +7,8 @@ use deepfake_kernels::{
     Layout, PixelFormat, Plane, PlaneMut, SampleSpec,
 };
 
-/// Largest difference allowed between samples, in colour from 0 to 1. Both sides compute the same sums, one in
-/// single precision; measured: 1.1e-6.
+/// Largest difference allowed between samples, in colour from 0 to 1. Both sides compute the same sums, one
+/// in single precision; measured: 1.1e-6.
 const SAMPLE_TOLERANCE: f32 = 1e-5;
 
 /// Largest difference allowed between composed bytes: rounding may fall to either side.

@@ -148,8 +148,8 @@ fn a_picture_composed_and_sampled_again_is_the_same() {
                 picture.color = ColorSpace { matrix, range };
                 compose(&[layer], [0.0; 3], &mut picture.frame_mut());
                 let back = sampled(&picture, &Affine::IDENTITY, &spec(width, height, Border::Replicate));
-                // Half a code value. In 4:2:0 of luma and of blue difference, 0.0063 of limited range together,
-                // and at the edges half a pixel of slope, 0.0044.
+                // Half a code value. In 4:2:0 of luma and of blue difference, 0.0063 of limited range
+                // together, and at the edges half a pixel of slope, 0.0044.
                 let tolerance = if format.is_yuv() { 0.011 } else { 0.5 / 255.0 + 1e-5 };
                 for (index, (value, expected)) in back.iter().zip(&image).enumerate() {
                     assert!(

@@ -1,7 +1,7 @@
 //! Which pixels of a row a layer touches.
 //!
-//! The distances of a place to the four edges of an image are affine functions of the place. The pixels of a row
-//! where all of them reach some depth are therefore one run.
+//! The distances of a place to the four edges of an image are affine functions of the place. The pixels of a
+//! row where all of them reach some depth are therefore one run.
 
 use std::ops::Range;
 
@@ -18,7 +18,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The window onto an image of `width` x `height` pixels. A feather that is negative or no number is none.
+    /// The window onto an image of `width` x `height` pixels. A feather that is negative or no number is
+    /// none.
     pub fn new(map: Coefficients, width: usize, height: usize, feather: f32) -> Self {
         Self { map, width: width as f64, height: height as f64, feather: f64::from(feather).max(0.0) }
     }

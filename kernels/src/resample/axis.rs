@@ -4,15 +4,15 @@ use std::ops::Range;
 
 use super::Outside;
 
-/// How far beyond the picture it is mirrored, in samples, where the picture itself is smaller. Farther out the
-/// outermost mirrored sample repeats, which bounds the work that a senseless map can cause.
+/// How far beyond the picture it is mirrored, in samples, where the picture itself is smaller. Farther out
+/// the outermost mirrored sample repeats, which bounds the work that a senseless map can cause.
 const MIRRORED: usize = 4096;
 
 /// Parts of a sample smaller than this are rounding errors of the map, not worth a weight of their own.
 const NEGLIGIBLE: f64 = 1e-6;
 
-/// Up to this many weights, every output gets as many as the one with the most, so that the loops over them can
-/// be unrolled.
+/// Up to this many weights, every output gets as many as the one with the most, so that the loops over them
+/// can be unrolled.
 const UNROLLED: usize = 8;
 
 /// For each output pixel along an axis, the run of samples it averages and their weights.

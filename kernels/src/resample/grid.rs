@@ -170,8 +170,8 @@ struct Walk {
 }
 
 impl Walk {
-    /// The walk along the pixels `x` of row `y`; `None` if any point of `grid` on the way has no next sample to
-    /// its right or below, or there is no way.
+    /// The walk along the pixels `x` of row `y`; `None` if any point of `grid` on the way has no next sample
+    /// to its right or below, or there is no way.
     fn new(grid: &Grid, y: usize, x: Range<usize>) -> Option<Self> {
         let [a, _, _, c, _, _] = grid.map;
         let start = grid.corner(x.start, y);
@@ -220,8 +220,8 @@ fn fraction(position: i64) -> f32 {
     (position as u32 >> 8) as i32 as f32 * (1.0 / (1 << 24) as f32)
 }
 
-/// Adds to `sums`, times `weight`, what lies between the samples at `starts`, in an upper and a lower row, and
-/// their right neighbours `right` values on.
+/// Adds to `sums`, times `weight`, what lies between the samples at `starts`, in an upper and a lower row,
+/// and their right neighbours `right` values on.
 #[inline(always)]
 fn add_bilinear<T: Sample, const N: usize>(
     data: &[T],
@@ -257,8 +257,8 @@ fn write<const PLANES: usize, const N: usize>(
 /// Brings `position`, in samples from the centre of the first, inside `count` samples. `sample + 1` is inside
 /// too unless there is only one.
 ///
-/// Interpolation is linear between centres, so that replicating or mirroring the position is the same as doing
-/// it to the samples, and fading to zeros the same as a weight.
+/// Interpolation is linear between centres, so that replicating or mirroring the position is the same as
+/// doing it to the samples, and fading to zeros the same as a weight.
 #[inline(always)]
 fn locate(position: f64, count: usize, outside: Outside) -> Position {
     let last = (count - 1) as f64;

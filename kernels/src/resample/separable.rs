@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::{Axis, Sample, Source};
 
-/// Blends the rows of `source` that output row `y` averages into `line`, which then holds the span of `columns`
-/// and zeros enough behind it for weights that reach past it.
+/// Blends the rows of `source` that output row `y` averages into `line`, which then holds the span of
+/// `columns` and zeros enough behind it for weights that reach past it.
 pub(super) fn blend_rows<T: Sample, const STEP: usize>(
     source: &Source<'_, T, STEP>,
     rows: &Axis,
