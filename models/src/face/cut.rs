@@ -39,33 +39,38 @@ impl CutDetector {
         self.known = false;
     }
 
-    /// Whether `frame` is of another shot than the last one given.
+    /// Whether `frame` is of another shot than the last one given. Flat frames belong to the shot before them; what
+    /// comes after them is compared with the last frame that was not flat.
     pub(super) fn is_cut(&mut self, frame: &Frame<'_>) -> bool {
         let whole = Rect::new(0.0, 0.0, frame.width() as f32, frame.height() as f32);
-        std::mem::swap(&mut self.last, &mut self.this);
         sample(frame, &Affine::from_rect(whole, SIDE, SIDE), &self.spec, &mut self.this);
+        if !center(&mut self.this) {
+            return false;
+        }
+        std::mem::swap(&mut self.last, &mut self.this);
         let known = std::mem::replace(&mut self.known, true);
-        known && correlation(&self.last, &self.this).is_some_and(|c| c < SAME_SHOT)
+        known && correlation(&self.last, &self.this) < SAME_SHOT
     }
 }
 
-/// Correlation (Pearson's) of two pictures of interleaved red, green and blue, each about its mean, so that a tint says
-/// nothing; `None` where one of the two is flat.
-fn correlation(a: &[f32], b: &[f32]) -> Option<f32> {
-    let pixels = (a.len() / 3) as f32;
-    let (mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0);
+/// Subtracts from each channel of interleaved red, green and blue its mean, so that brightness and tint say nothing.
+/// Returns whether something is left.
+fn center(picture: &mut [f32]) -> bool {
+    let pixels = (picture.len() / 3) as f32;
     for channel in 0..3 {
-        let mean = |v: &[f32]| v[channel..].iter().step_by(3).sum::<f32>() / pixels;
-        let (mean_a, mean_b) = (mean(a), mean(b));
-        for (a, b) in a[channel..].iter().step_by(3).zip(b[channel..].iter().step_by(3)) {
-            let (a, b) = (a - mean_a, b - mean_b);
-            aa += a * a;
-            bb += b * b;
-            ab += a * b;
-        }
+        let mean = picture[channel..].iter().step_by(3).sum::<f32>() / pixels;
+        picture[channel..].iter_mut().step_by(3).for_each(|v| *v -= mean);
     }
-    let least = FLAT * a.len() as f32;
-    (aa > least && bb > least).then(|| ab / (aa * bb).sqrt())
+    dot(picture, picture) > FLAT * picture.len() as f32
+}
+
+/// Correlation (Pearson's) of two centred pictures that are not flat.
+fn correlation(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]
@@ -114,7 +119,9 @@ mod tests {
         is_cut(&mut cuts, &picture(3, 1.0));
         assert!(!is_cut(&mut cuts, &picture(3, 0.4)));
         assert!(!is_cut(&mut cuts, &picture(3, 0.0)));
-        assert!(!is_cut(&mut cuts, &picture(8, 1.0)), "black says nothing about what comes after it");
-        assert!(!is_cut(&mut cuts, &[200, 100, 50].repeat(SIZE * SIZE)), "nor does any other colour");
+        assert!(!is_cut(&mut cuts, &[200, 100, 50].repeat(SIZE * SIZE)), "nor is any other colour");
+        assert!(!is_cut(&mut cuts, &picture(3, 1.0)), "the same shot goes on");
+        assert!(!is_cut(&mut cuts, &picture(3, 0.0)));
+        assert!(is_cut(&mut cuts, &picture(8, 1.0)), "another shot comes after black");
     }
 }
