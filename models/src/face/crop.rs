@@ -10,7 +10,7 @@ const TWO_STEPS: f32 = 2.0;
 /// Pixels of the copy between the steps to one of the input.
 const FINER: f32 = 1.5;
 /// Squares turned by less than this (in radians) are cut upright: the corners move by less than a pixel of 192.
-const UPRIGHT: f32 = 0.01;
+const UPRIGHT: f32 = 0.007;
 
 /// Cuts turned squares out of frames. What [`sample`] does for upright squares by averaging areas it has to do point
 /// by point for turned ones, which takes long where a large face shrinks much. Such a face is brought down to about the

@@ -24,8 +24,9 @@ pub const FULL_RANGE_MODEL: &str = "blazeface-full";
 /// Name of the networks' input.
 const INPUT: &str = "input";
 
-/// BlazeFace (Bazarevsky et al., 2019) in its two ranges. The whole frame goes in, letterboxed, so that a face needs
-/// about 1/12 of the frame's longer side for the short range and 1/40 for the full one.
+/// BlazeFace (Bazarevsky et al., 2019) in its two ranges. The whole frame goes in, letterboxed: the short range finds
+/// the project's portrait down to a face of 1/9 of the frame's longer side, the full range down to 1/28. Heads
+/// may be tilted by a quarter turn; full profiles are not found.
 #[derive(Debug)]
 pub struct FaceDetector {
     short: Network,
