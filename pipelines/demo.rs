@@ -42,13 +42,21 @@ fn arguments() -> Result<Arguments> {
             Some("--driver") => &mut driver,
             Some("--portrait") => &mut portrait,
             Some("--out") => &mut out,
-            _ => return Err(format!("what is {word:?}? Usage: demo --driver FILE --portrait FILE --out DIR").into()),
+            _ => {
+                return Err(
+                    format!("what is {word:?}? Usage: demo --driver FILE --portrait FILE --out DIR").into()
+                )
+            }
         };
         let value = words.next().ok_or_else(|| format!("{word:?} needs a value"))?;
         *slot = Some(PathBuf::from(value));
     }
     let need = |slot: Option<PathBuf>, name| slot.ok_or_else(|| format!("--{name} is missing"));
-    Ok(Arguments { driver: need(driver, "driver")?, portrait: need(portrait, "portrait")?, out: need(out, "out")? })
+    Ok(Arguments {
+        driver: need(driver, "driver")?,
+        portrait: need(portrait, "portrait")?,
+        out: need(out, "out")?,
+    })
 }
 
 fn main() -> ExitCode {
@@ -281,7 +289,9 @@ fn wait(pipeline: &gst::Pipeline, title: &str, frames: &AtomicU64, start: Instan
                 return Ok(());
             }
             gst::MessageView::Error(error) => {
-                return Err(format!("{title}: {} ({})", error.error(), error.debug().unwrap_or_default()).into())
+                return Err(
+                    format!("{title}: {} ({})", error.error(), error.debug().unwrap_or_default()).into()
+                )
             }
             gst::MessageView::Warning(warning) => eprintln!("{title}: {}", warning.error()),
             _ => {}
@@ -313,12 +323,18 @@ fn print_table(reenactment: &Pass, detection: &Detection) {
     let fps = |pass: &Pass| pass.frames as f64 / pass.took.as_secs_f64();
     println!();
     println!("{:<12} {:>7} {:>7}   median ms a frame by stage", "element", "frames", "fps");
-    let rows = [("fomreenact", reenactment, 0), ("detect real", &detection.pass, 0), ("detect fake", &detection.pass, 1)];
+    let rows = [
+        ("fomreenact", reenactment, 0),
+        ("detect real", &detection.pass, 0),
+        ("detect fake", &detection.pass, 1),
+    ];
     for (name, pass, index) in rows {
         let stages = pass.stats.get(index).map(stage_times).unwrap_or_default();
         println!("{name:<12} {:>7} {:>7.1}   {stages}", pass.frames, fps(pass));
     }
-    println!("(fps: of the whole pipeline with decoding and encoding; the two detectors run at the same time)");
+    println!(
+        "(fps: of the whole pipeline with decoding and encoding; the two detectors run at the same time)"
+    );
     for (clip, score) in CLIPS.iter().zip(detection.scores) {
         let score = score.map_or("no face".to_owned(), |s| format!("{s:.3}"));
         println!("mean detection score of the {clip} footage: {score} (0 real .. 1 fake)");

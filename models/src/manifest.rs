@@ -323,8 +323,8 @@ impl Manifest {
             reason: format!("no file has the role '{role}'"),
         })?;
         let path = self.path.parent().unwrap_or(Path::new(".")).join(&file.path);
-        let bytes = fs::read(&path)
-            .map_err(|e| Error::ModelFile { path: path.clone(), reason: e.to_string() })?;
+        let bytes =
+            fs::read(&path).map_err(|e| Error::ModelFile { path: path.clone(), reason: e.to_string() })?;
         let found = hexadecimal(&Sha256::digest(&bytes));
         if !found.eq_ignore_ascii_case(&file.sha256) {
             return Err(Error::Hash { path, expected: file.sha256.clone(), found });
@@ -355,7 +355,8 @@ impl Document {
         if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
             return Err(format!("input size {}x{} is not within 1..4096", input.width, input.height));
         }
-        if input.std.iter().any(|s| !s.is_finite() || *s == 0.0) || input.mean.iter().any(|m| !m.is_finite()) {
+        if input.std.iter().any(|s| !s.is_finite() || *s == 0.0) || input.mean.iter().any(|m| !m.is_finite())
+        {
             return Err("mean and std must be finite, std not 0".into());
         }
         for file in &self.files {

@@ -32,8 +32,9 @@ pub fn search_path() -> Vec<PathBuf> {
 
 fn search_path_from(variable: Option<&OsStr>) -> Vec<PathBuf> {
     const INSTALLED: &str = "share/gst-plugin-deepfake/models";
-    let mut folders: Vec<PathBuf> =
-        variable.map(|v| env::split_paths(v).filter(|p| !p.as_os_str().is_empty()).collect()).unwrap_or_default();
+    let mut folders: Vec<PathBuf> = variable
+        .map(|v| env::split_paths(v).filter(|p| !p.as_os_str().is_empty()).collect())
+        .unwrap_or_default();
     if let Some(plugin) = plugin_folder() {
         folders.push(plugin.join("deepfake/models"));
         // LIBDIR may be lib or lib/<architecture>.
@@ -59,7 +60,10 @@ fn find_in(model: &str, searched: Vec<PathBuf>) -> Result<Manifest> {
         return Manifest::read(&path);
     }
     // An empty name would find a manifest that lies in a search folder itself.
-    let found = searched.iter().map(|f| f.join(model).join("manifest.toml")).find(|p| !model.is_empty() && p.is_file());
+    let found = searched
+        .iter()
+        .map(|f| f.join(model).join("manifest.toml"))
+        .find(|p| !model.is_empty() && p.is_file());
     match found {
         Some(path) => Manifest::read(&path),
         None => Err(Error::ModelNotFound { name: model.to_owned(), searched }),

@@ -75,8 +75,7 @@ fn check(description: &Path) {
         .collect();
     let named: Vec<_> = golden.input.iter().map(|i| i.name.as_str()).zip(&inputs).collect();
     let mut results = vec![Tensor::default(); golden.output.len()];
-    let mut outputs: Vec<_> =
-        golden.output.iter().map(|o| o.name.as_str()).zip(results.iter_mut()).collect();
+    let mut outputs: Vec<_> = golden.output.iter().map(|o| o.name.as_str()).zip(results.iter_mut()).collect();
     engine.run(&named, &mut outputs).unwrap();
     for (output, result) in golden.output.iter().zip(&results) {
         assert_eq!(result.shape(), output.shape, "{}", output.name);

@@ -33,7 +33,8 @@ pub fn measure_faces(pictures: &[Picture]) -> Vec<Option<FaceMeasure>> {
     pictures
         .iter()
         .map(|picture| {
-            let tracks = tracker.update(&picture.frame(), picture.time, &mut times).expect("the networks run");
+            let tracks =
+                tracker.update(&picture.frame(), picture.time, &mut times).expect("the networks run");
             let track = tracks.iter().find(|track| track.missed == 0)?;
             let pose = track.landmarks.pose();
             Some(FaceMeasure {

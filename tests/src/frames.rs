@@ -40,7 +40,8 @@ pub fn pull_frames(description: &str, mut each: impl FnMut(Picture)) {
         .unwrap_or_else(|e| panic!("{text}: {e}"))
         .downcast::<gst::Pipeline>()
         .expect("a description of several elements gives a pipeline");
-    let sink = pipeline.by_name("frames").and_downcast::<gst_app::AppSink>().expect("the sink that was just named");
+    let sink =
+        pipeline.by_name("frames").and_downcast::<gst_app::AppSink>().expect("the sink that was just named");
     pipeline.set_state(gst::State::Playing).expect("the pipeline starts");
     while let Ok(sample) = sink.pull_sample() {
         each(to_picture(&sample));
@@ -56,7 +57,8 @@ fn to_picture(sample: &gst::Sample) -> Picture {
     let caps = sample.caps().expect("a sample of video has caps");
     let info = gst_video::VideoInfo::from_caps(caps).expect("caps of raw video");
     let buffer = sample.buffer().expect("a sample of video has a buffer");
-    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).expect("a frame can be mapped");
+    let frame =
+        gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).expect("a frame can be mapped");
     let (width, height) = (info.width() as usize, info.height() as usize);
     let stride = frame.plane_stride()[0] as usize;
     let data = frame.plane_data(0).expect("RGB has one plane");

@@ -3,6 +3,7 @@
 mod faces;
 mod frames;
 mod pipeline;
+mod similarity;
 mod statistics;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 pub use faces::{measure_faces, FaceMeasure};
 pub use frames::{pull_frames, Picture};
 pub use pipeline::{run_to_end, Ended};
+pub use similarity::Histogram;
 pub use statistics::{correlation, median};
 
 /// Initialises GStreamer and registers the plugin that this build made, once.
@@ -27,6 +29,11 @@ pub fn init() {
 /// The portrait that the project ships.
 pub fn portrait() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/assets/portrait.jpg")
+}
+
+/// A pipeline description that decodes `path` into raw video.
+pub fn decode(path: &Path) -> String {
+    format!("filesrc location={} ! decodebin ! videoconvert", path.display())
 }
 
 /// A file of the real footage that `tests/run.sh` fetches; `None`, with a line that says why, where it was not.

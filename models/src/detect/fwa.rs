@@ -53,7 +53,10 @@ impl Fwa {
         if manifest.model().kind != Kind::Fwa {
             return Err(Error::Manifest {
                 path: manifest.path().to_owned(),
-                reason: format!("a model of kind {:?} cannot tell real faces from fakes", manifest.model().kind),
+                reason: format!(
+                    "a model of kind {:?} cannot tell real faces from fakes",
+                    manifest.model().kind
+                ),
             });
         }
         let (crop, fwa) = (manifest.crop()?, manifest.fwa()?);
@@ -122,7 +125,10 @@ impl Fwa {
         if self.logits.data().len() != batch {
             return Err(Error::Network {
                 name: self.output.clone(),
-                reason: format!("gave {:?} where one logit each of {batch} faces was due", self.logits.shape()),
+                reason: format!(
+                    "gave {:?} where one logit each of {batch} faces was due",
+                    self.logits.shape()
+                ),
             });
         }
         Ok(self.logits.data().chunks_exact(crops).map(mean_of_higher_half).collect())

@@ -47,8 +47,7 @@ mod tests {
         };
         let analysis = Analysis { faces: vec![face], times: StageTimes::default() };
         let plane = PlaneMut { data: &mut pixels, stride: 64 * 3 };
-        let mut frame =
-            FrameMut::new(PixelFormat::Rgb, ColorSpace::default(), 64, 64, vec![plane]).unwrap();
+        let mut frame = FrameMut::new(PixelFormat::Rgb, ColorSpace::default(), 64, 64, vec![plane]).unwrap();
         draw_overlay(&analysis, &mut frame);
         pixels
     }

@@ -39,9 +39,9 @@ const LIBRARY: &str = "libonnxruntime.so";
 /// # Errors
 /// [`Error::RuntimeNotFound`] with the places that were tried.
 pub fn locate_runtime(explicit: Option<&Path>) -> Result<PathBuf> {
-    let named = explicit.map(Path::to_owned).or_else(|| {
-        env::var_os(RUNTIME_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
-    });
+    let named = explicit
+        .map(Path::to_owned)
+        .or_else(|| env::var_os(RUNTIME_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from));
     locate_in(named, zoo::plugin_folder().map(PathBuf::as_path))
 }
 
@@ -143,7 +143,8 @@ impl Engine for OnnxEngine {
     fn run(&self, inputs: &[Input<'_>], outputs: &mut [(&str, &mut Tensor)]) -> Result<()> {
         let mut views: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
-            let view = TensorRef::from_array_view((tensor.shape(), tensor.data())).map_err(|e| self.fail(e))?;
+            let view =
+                TensorRef::from_array_view((tensor.shape(), tensor.data())).map_err(|e| self.fail(e))?;
             views.push((name, view.into()));
         }
         // A run that panicked elsewhere leaves nothing half-written in a session.

@@ -92,8 +92,7 @@ impl Fomm {
         times.measure(Stage::Sample, || sample(frame, map, &self.spec, image.data_mut()));
         let (mut features, mut small) = (Tensor::default(), Tensor::default());
         times.measure_engine(Stage::Generate, || {
-            self.encoder
-                .run(&[("source", &image)], &mut [("features", &mut features), ("small", &mut small)])
+            self.encoder.run(&[("source", &image)], &mut [("features", &mut features), ("small", &mut small)])
         })?;
         let (mut value, mut jacobian) = (Tensor::default(), Tensor::default());
         let keypoints = self.locate(&image, &mut value, &mut jacobian, times)?;
@@ -171,7 +170,11 @@ impl Fomm {
         if prediction.data().len() != self.input_shape.iter().product::<usize>() {
             return Err(Error::Network {
                 name: "generator".into(),
-                reason: format!("gave a picture of shape {:?}, not {:?}", prediction.shape(), self.input_shape),
+                reason: format!(
+                    "gave a picture of shape {:?}, not {:?}",
+                    prediction.shape(),
+                    self.input_shape
+                ),
             });
         }
         Ok(())

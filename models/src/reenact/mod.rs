@@ -136,7 +136,10 @@ impl Reenactor {
         Ok(Self {
             tracker: FaceTracker::load(&options.engine, tracking.clone())?,
             // Of several people in a portrait the largest counts; the tracker sorts nothing out by itself.
-            portrait_tracker: FaceTracker::load(&options.engine, TrackerOptions { max_faces: 8, ..tracking })?,
+            portrait_tracker: FaceTracker::load(
+                &options.engine,
+                TrackerOptions { max_faces: 8, ..tracking },
+            )?,
             fomm,
             settings: ReenactSettings::default(),
             portrait: None,
@@ -163,7 +166,8 @@ impl Reenactor {
         if settings.motion != self.settings.motion || settings.driver_crop != self.settings.driver_crop {
             self.smoother.reset();
         }
-        if settings.driver_crop != self.settings.driver_crop || settings.reference != self.settings.reference {
+        if settings.driver_crop != self.settings.driver_crop || settings.reference != self.settings.reference
+        {
             self.reference.reset();
         }
         self.settings = settings.clone();
@@ -369,10 +373,7 @@ fn face_map(fomm: &Fomm, landmarks: &Landmarks) -> Affine {
 
 /// The largest face that was seen in the last frame.
 fn largest(tracks: &[Track]) -> Option<&Track> {
-    tracks
-        .iter()
-        .filter(|track| track.missed == 0)
-        .max_by(|a, b| a.rect.area().total_cmp(&b.rect.area()))
+    tracks.iter().filter(|track| track.missed == 0).max_by(|a, b| a.rect.area().total_cmp(&b.rect.area()))
 }
 
 /// The largest rectangle of the picture's proportions in the middle of the output.

@@ -49,9 +49,8 @@ fn blend_matrix(from: Matrix2, to: Matrix2, amount: f32) -> Matrix2 {
 pub fn hull_area(points: &[[f32; 2]]) -> f32 {
     let mut sorted = points.to_vec();
     sorted.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
-    let cross = |o: [f32; 2], a: [f32; 2], b: [f32; 2]| {
-        (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
-    };
+    let cross =
+        |o: [f32; 2], a: [f32; 2], b: [f32; 2]| (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0]);
     let chain = |points: &mut dyn Iterator<Item = [f32; 2]>| {
         let mut hull: Vec<[f32; 2]> = Vec::new();
         for p in points {

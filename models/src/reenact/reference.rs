@@ -142,9 +142,8 @@ mod tests {
     fn best_takes_what_is_nearer_the_portrait() {
         let mut keeper = ReferenceKeeper::default();
         let portrait = face(5.0);
-        let mut offer = |x, nose| {
-            keeper.offer(Reference::Best, &keypoints(x), Some(&face(nose)), Some(&portrait), FRAME)
-        };
+        let mut offer =
+            |x, nose| keeper.offer(Reference::Best, &keypoints(x), Some(&face(nose)), Some(&portrait), FRAME);
         assert!(offer(1.0, 8.0), "something is better than nothing");
         assert!(!offer(2.0, 9.0), "further away");
         assert!(offer(3.0, 5.5), "nearer");
