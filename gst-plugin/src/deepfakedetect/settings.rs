@@ -211,7 +211,7 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecBoolean::builder("overlay")
                 .nick("Overlay")
-                .blurb("Draw a box and the score about every face")
+                .blurb("Draw a box about every face and its score, or that there is none")
                 .default_value(default.overlay)
                 .mutable_playing()
                 .build(),
