@@ -6,7 +6,6 @@
 #   GST_PLUGIN_PATH      target/plugins: the plugin, ONNX Runtime and the model zoo beside it
 #   GST_REGISTRY         a registry of its own, so that stale entries elsewhere do no harm
 #   DEEPFAKE_TEST_DATA   target/data: real footage out of registry packages
-#   DEEPFAKE_VENV        target/venv: Python tools
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -45,15 +44,16 @@ check_rust() {
     fi
 }
 
-# make_venv NAME REQUIREMENTS: a private virtual environment, made anew when the requirements change.
+# make_venv NAME REQUIREMENTS [PIP OPTION...]: a private virtual environment, made anew when the requirements change.
 make_venv() {
     local venv=$target/$1 requirements=$2
+    shift 2
     if ! cmp -s "$requirements" "$venv/installed-requirements.txt"; then
         say "Python packages of ${requirements#"$root"/} into ${venv#"$root"/}"
         rm -rf "$venv"
         # Debian's own Python: another in PATH may lack venv, or be of another version than the wheels wanted.
         /usr/bin/python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$requirements"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" -r "$requirements"
         cp "$requirements" "$venv/installed-requirements.txt"
     fi
 }
@@ -96,7 +96,6 @@ assemble_plugin() {
     ln -sfn "$target/release/libgstdeepfake.so" "$plugins/libgstdeepfake.so"
     export GST_PLUGIN_PATH=$plugins
     export GST_REGISTRY=$plugins/registry.bin
-    export DEEPFAKE_VENV=$target/venv
 }
 
 build_plugin() {
@@ -107,7 +106,8 @@ build_plugin() {
 set_up() {
     install_system_packages "$@"
     check_rust
-    make_venv venv "$root/pipelines/requirements.txt"
+    # Only the shared library in it is used, so none of what its Python side depends on.
+    make_venv venv "$root/pipelines/requirements.txt" --no-deps --require-hashes
     fetch_footage
     assemble_plugin
 }

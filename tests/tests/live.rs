@@ -8,7 +8,7 @@ use std::{
 use deepfake_tests::{decode, footage, init, portrait, pull_frames, Picture};
 use gst::prelude::*;
 
-/// Plays pictures as a camera would, at `fps` in real time: a new one takes the place of one not fetched yet.
+/// Plays pictures as a camera would, at `fps` in real time, whether they are fetched or not.
 fn camera(source: &gst_app::AppSrc, pictures: &[Picture], fps: u32, frames: usize) {
     let start = std::time::Instant::now();
     for index in 0..frames {
@@ -28,17 +28,19 @@ fn a_camera_faster_than_the_networks_is_kept_up_with_by_dropping() {
     init();
     let Some(clip) = footage("WolfgangLanger_Pexels.mp4") else { return };
     let mut pictures = Vec::new();
-    pull_frames(&format!("{} ! videoscale ! video/x-raw,width=640,height=480", decode(&clip)), |p| {
+    pull_frames(&decode(&clip), |picture| {
         if pictures.len() < 64 {
-            pictures.push(p)
+            pictures.push(picture)
         }
     });
     // Faster than any machine's CPU takes it, so that there is something to drop.
-    let (fps, frames) = (200, 1600);
+    let (fps, frames) = (100, 600);
+    let (width, height) = (pictures[0].width, pictures[0].height);
+    // The queue has room for all frames: nothing but quality of service keeps it from filling.
     let pipeline = gst::parse::launch(&format!(
-        "appsrc name=camera is-live=true do-timestamp=true format=time max-buffers=2 leaky-type=downstream \
-           caps=video/x-raw,format=RGB,width=640,height=480,framerate={fps}/1 ! \
-         fomreenact name=reenact source-location={} ! video/x-raw,format=I420 ! \
+        "appsrc name=camera is-live=true do-timestamp=true format=time max-bytes=0 \
+           caps=video/x-raw,format=RGB,width={width},height={height},framerate={fps}/1 ! \
+         queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! fomreenact name=reenact source-location={} ! video/x-raw,format=I420 ! \
          fakesink name=sink sync=true qos=true signal-handoffs=true",
         portrait().display()
     ))
@@ -75,6 +77,8 @@ fn a_camera_faster_than_the_networks_is_kept_up_with_by_dropping() {
     let shown = ages.len();
     println!("{shown} of {frames} frames shown; {stats}");
     assert!(shown >= 20, "only {shown} frames were shown");
+    let dropped = stats.get::<u64>("dropped").unwrap() as usize;
+    assert_eq!(shown + dropped, frames, "each frame is shown or counted as dropped");
     assert!(shown < frames / 2, "{shown} of {frames} shown: nothing was dropped");
     // A frame waits for the one before it and is then processed: some frame times, and no more later than sooner.
     let part = shown / 3;

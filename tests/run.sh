@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Sets up everything on a fresh Debian 12 and runs all tests: kernels, networks, elements, whole pipelines on real
+# video, the Python package, and every pipeline that the README shows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. pipelines/setup.sh
+
+set_up
+make_venv venv-tools "$root/models/train/requirements-test.txt"
+# Tests find ONNX Runtime here; the elements themselves find it beside the plugin.
+export ORT_DYLIB_PATH=$target/plugins/deepfake/libonnxruntime.so
+export RUST_BACKTRACE=1
+
+say "Rust tests"
+# Optimised, since the networks' input is made by our own code: unoptimised, the clips would take minutes.
+cargo test --release --locked --workspace
+build_plugin
+
+say "Python tests"
+(cd models/train && "$target/venv-tools/bin/python" -m pytest -q)
+
+say "pipelines of the README"
+env -u ORT_DYLIB_PATH "$target/venv-tools/bin/python" tests/readme.py README.md
+
+say "no GPU is used by this version: there are no GPU tests to skip"
+say "all tests passed"
