@@ -66,8 +66,8 @@ pub struct SampleSpec {
 /// Along an axis on which an output pixel covers more than one of the frame, it takes the average over the
 /// area covered, parts of pixels included (OpenCV's `INTER_AREA`); on the others it interpolates linearly
 /// between pixel centres (OpenCV's `INTER_LINEAR`). Maps that rotate or shear average a grid of bilinearly
-/// interpolated points, as many along each side of an output pixel as that side is long in pixels, rounded
-/// up, at most 16.
+/// interpolated points, as few along each side of an output pixel as keep them within 1.5 pixels of each
+/// other, at most 16.
 ///
 /// # Colour
 /// Y'CbCr is resampled plane by plane, each as a picture of its own that covers the same area, and converted

@@ -8,6 +8,10 @@ use crate::run::run_where;
 /// Most points along each side of an output pixel; a coarser grid than the scale asks for bounds the work.
 const MOST_POINTS: usize = 16;
 
+/// Most samples from one point to the next: bilinear interpolation blends the samples between points up to two apart,
+/// so that none is passed over.
+const SPACING: f64 = 1.5;
+
 /// Scales are rounded up to whole points, but not for the rounding error of a sine and cosine.
 const SCALE_ERROR: f64 = 1e-4;
 
@@ -39,7 +43,7 @@ impl Grid {
     /// The grid for `map` from output to a plane of `source` (width, height) samples.
     pub fn new(map: &Coefficients, source: (usize, usize), outside: Outside) -> Self {
         let [a, b, tx, c, d, ty] = *map;
-        let points = |scale: f64| ((scale - SCALE_ERROR).ceil() as usize).clamp(1, MOST_POINTS);
+        let points = |scale: f64| ((scale / SPACING - SCALE_ERROR).ceil() as usize).clamp(1, MOST_POINTS);
         let (across, down) = (points(a.hypot(c)), points(b.hypot(d)));
         let middle = |index: usize, count: usize| (index as f64 + 0.5) / count as f64;
         let offsets: Vec<_> = (0..down)

@@ -6,7 +6,7 @@ use deepfake_kernels::{FrameError, Rect, SampleSpec};
 use super::Region;
 
 /// Pixels of the frame to one of the input, from where on a turned square is cut in two steps.
-const TWO_STEPS: f32 = 2.0;
+const TWO_STEPS: f32 = 3.0;
 /// Pixels of the copy between the steps to one of the input.
 const FINER: f32 = 1.5;
 /// Squares turned by less than this (in radians) are cut upright: the corners move by less than a pixel of 192.

@@ -83,9 +83,9 @@ def along_axis(plane: Array, scale: float, offset: float, outputs: int, mode: st
 
 
 def at_points(plane: Array, map_: Array, size: tuple[int, int], mode: str) -> Array:
-    """Averages bilinearly interpolated points, as many a side as an output pixel is long."""
+    """Averages bilinearly interpolated points, as few a side as keep them within 1.5 samples of each other."""
     a, b, tx, c, d, ty = map_
-    across, down = (max(1, int(np.ceil(np.hypot(*side) - 1e-4))) for side in ((a, c), (b, d)))
+    across, down = (max(1, int(np.ceil(np.hypot(*side) / 1.5 - 1e-4))) for side in ((a, c), (b, d)))
     width, height = size
     x = (np.arange(width * across) + 0.5) / across
     y = (np.arange(height * down) + 0.5) / down
