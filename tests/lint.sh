@@ -9,9 +9,12 @@ make_venv venv-tools "$root/models/train/requirements-test.txt"
 
 say "formatting"
 cargo fmt --all --check
-"$target/venv-tools/bin/ruff" format --check --config models/train/pyproject.toml models/train tests
+ruff=$target/venv-tools/bin/ruff
+(cd models/train && "$ruff" format --check .)
+"$ruff" format --check --config models/train/pyproject.toml tests
 say "lints"
-"$target/venv-tools/bin/ruff" check --config models/train/pyproject.toml models/train tests
+(cd models/train && "$ruff" check .)
+"$ruff" check --config models/train/pyproject.toml tests
 cargo clippy --locked --workspace --all-targets -- -D warnings
 say "documentation"
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet

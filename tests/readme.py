@@ -1,7 +1,7 @@
-"""Runs every `gst-launch-1.0` and `gst-inspect-1.0` line of a Markdown file, so that what is documented works.
+"""Runs every `gst-launch-1.0` and `gst-inspect-1.0` line of a Markdown file, so that what it shows works.
 
-What a test machine lacks is put in place of what a user has: footage for the user's files, a test source for the
-camera, sinks that show nothing for windows. The rest of a line is run as it stands, in a temporary folder.
+What a test machine lacks is put in place of what a user has: footage for the user's files, a test source for
+the camera, sinks that show nothing for windows. The rest of a line is run as it stands, in a fresh folder.
 """
 
 import os

@@ -250,7 +250,7 @@ impl Inspector {
         let (mut due, mut boxes) = (Vec::new(), Vec::new());
         for track in tracks.iter().filter(|track| track.missed == 0) {
             let record = self.records.entry(track.id).or_default();
-            if record.seen % interval == 0 || record.history.last().is_none() {
+            if record.seen.is_multiple_of(interval) || record.history.last().is_none() {
                 due.push(track.id);
                 boxes.push(track.landmarks.bounding_box());
             }

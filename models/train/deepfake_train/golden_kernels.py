@@ -83,7 +83,7 @@ def along_axis(plane: Array, scale: float, offset: float, outputs: int, mode: st
 
 
 def at_points(plane: Array, map_: Array, size: tuple[int, int], mode: str) -> Array:
-    """Averages bilinearly interpolated points, as few a side as keep them within 1.5 samples of each other."""
+    """Averages bilinearly interpolated points, as few a side as keep them within 1.5 samples."""
     a, b, tx, c, d, ty = map_
     across, down = (max(1, int(np.ceil(np.hypot(*side) / 1.5 - 1e-4))) for side in ((a, c), (b, d)))
     width, height = size
