@@ -57,12 +57,12 @@ pub fn read<R>(
 ) -> Result<R, gst::ErrorMessage> {
     let mapped = VideoFrameRef::from_buffer_ref_readable(buffer, info).map_err(unmappable)?;
     let picture = Picture::of(mapped.info())?;
-    let planes = picture
-        .spans(mapped.as_ptr())?
-        .into_iter()
+    let plane = |span: Span| {
         // SAFETY: `spans` proved that the bytes lie in memory that `mapped` keeps mapped for reading.
-        .map(|s| Plane { data: unsafe { std::slice::from_raw_parts(s.start, s.len) }, stride: s.stride })
-        .collect();
+        let data = unsafe { std::slice::from_raw_parts(span.start, span.len) };
+        Plane { data, stride: span.stride }
+    };
+    let planes = picture.spans(mapped.as_ptr())?.into_iter().map(plane).collect();
     let frame =
         Frame::new(picture.format, picture.color, picture.width, picture.height, planes).map_err(unfit)?;
     Ok(work(&frame))
@@ -87,15 +87,13 @@ pub fn write<R>(
             ["{:?}", mapped.info()]
         ));
     }
-    let planes = spans
-        .into_iter()
-        // SAFETY: `spans` proved that the bytes lie in memory that `mapped` keeps mapped for writing and to which
-        // it has the only reference; `disjoint` proved that no two planes share any.
-        .map(|s| PlaneMut {
-            data: unsafe { std::slice::from_raw_parts_mut(s.start, s.len) },
-            stride: s.stride,
-        })
-        .collect();
+    let plane = |span: Span| {
+        // SAFETY: `spans` proved that the bytes lie in memory that `mapped` keeps mapped for writing and to which it has
+        // the only reference; `disjoint` proved that no two planes share any.
+        let data = unsafe { std::slice::from_raw_parts_mut(span.start, span.len) };
+        PlaneMut { data, stride: span.stride }
+    };
+    let planes = spans.into_iter().map(plane).collect();
     let mut frame =
         FrameMut::new(picture.format, picture.color, picture.width, picture.height, planes).map_err(unfit)?;
     Ok(work(&mut frame))

@@ -36,7 +36,7 @@
  *
  * |[
  * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact source-location=portrait.jpg !
- *     video/x-raw,width=512,height=512 ! videoconvert ! x264enc ! mp4mux ! filesink location=out.mp4
+ *     video/x-raw,width=512,height=512 ! videoconvert ! vp8enc deadline=1 ! webmmux ! filesink location=out.webm
  * ]| Writes a file, with the tags that say it is synthetic.
  */
 use std::{
