@@ -8,7 +8,7 @@ use common::{
     assert_properties, element, end, info, init, leaks, memory, model_copy, picture, portrait, refused_start,
     rgb, structures, timed, wait_for, Content, FORMATS, GREEN, PATIENCE,
 };
-use gst::{glib, prelude::*};
+use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoRegionOfInterestMeta};
 use serde_json::Value;
@@ -64,8 +64,10 @@ fn video() -> VideoInfo {
     info(VideoFormat::Rgb, 320, 240)
 }
 
-/// Region, and whether it carries our parameters.
-fn regions(buffer: &gst::BufferRef) -> Vec<((u32, u32, u32, u32), Option<gst::Structure>)> {
+/// Position and size of a region, and our parameters where it carries them.
+type Region = ((u32, u32, u32, u32), Option<gst::Structure>);
+
+fn regions(buffer: &gst::BufferRef) -> Vec<Region> {
     buffer
         .iter_meta::<VideoRegionOfInterestMeta>()
         .map(|r| (r.rect(), r.param("deepfake").map(|s| s.to_owned())))
@@ -132,19 +134,20 @@ fn a_missing_a_foreign_and_a_damaged_model_are_refused_each_with_its_reason() {
     });
     let truncated = model_copy("fwa-lite", "manifest.toml", |bytes| bytes[..bytes.len() / 3].to_vec());
     let path = |folder: &tempfile::TempDir| folder.path().to_str().unwrap().to_owned();
-    let cases: [(String, &dyn Fn(&glib::Error) -> bool, &str); 4] = [
-        ("no-such-model".into(), &|e| e.matches(gst::ResourceError::NotFound), "no-such-model"),
-        ("fomm-lite".into(), &|e| e.matches(gst::ResourceError::Settings), "Fomm"),
-        (path(&damaged), &|e| e.matches(gst::ResourceError::Read), "sha256"),
-        (path(&truncated), &|e| e.matches(gst::ResourceError::Settings), "manifest.toml"),
+    use gst::ResourceError::{NotFound, Read, Settings};
+    let cases = [
+        ("no-such-model".into(), NotFound, "no-such-model"),
+        ("fomm-lite".into(), Settings, "Fomm"),
+        (path(&damaged), Read, "sha256"),
+        (path(&truncated), Settings, "manifest.toml"),
     ];
-    for (model, domain, word) in cases {
+    for (model, code, word) in cases {
         let (error, _) = refused_start(
             "deepfakedetect",
             |element| element.set_property("model", &model),
             |element| element.set_property("model", "fwa-lite"),
         );
-        assert!(domain(&error) && error.message().contains(word), "{model}: {error:?}");
+        assert!(error.matches(code) && error.message().contains(word), "{model}: {error:?}");
     }
 }
 
