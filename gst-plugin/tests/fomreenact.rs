@@ -105,8 +105,8 @@ fn properties_have_the_documented_defaults_and_are_live_where_documented() {
             ("motion-scale", "1", "playing"),
             ("reference", "best", "playing"),
             ("smoothing", "0.30000001192092896", "playing"),
-            ("driver-crop", "track", "ready"),
-            ("source-crop", "track", "ready"),
+            ("driver-crop", "track", "playing"),
+            ("source-crop", "track", "playing"),
             ("on-face-lost", "hold", "playing"),
             ("keypoints", "false", "playing"),
             ("marking", "Metadata on every buffer, tags on the stream", "playing"),
@@ -953,19 +953,24 @@ fn with_a_manual_reference_the_portrait_is_still_until_calibrated() {
 }
 
 #[test]
-fn settings_change_while_it_plays_but_the_crops_do_not() {
+fn settings_change_while_it_plays() {
     let mut bench = Bench::new(&driver(), "video/x-raw,format=RGB");
     let with_face = bench.push_rgb(Content::Flat(GREEN), 0);
     assert!(share_of(&with_face, [0; 3]) < 0.9);
     bench.element.set_property_from_str("on-face-lost", "black");
     assert_eq!(share_of(&bench.push_rgb(Content::Flat(GREEN), 1), [0; 3]), 1.0);
+}
 
-    // The portrait's crop is that of the start, also for a portrait that comes later.
+#[test]
+fn a_new_crop_cuts_the_present_portrait_anew() {
+    let mut bench = Bench::new(&driver(), "video/x-raw,format=RGB");
     bench.element.set_property_from_str("on-face-lost", "source");
+    let tracked = bench.push_rgb(Content::Flat(GREEN), 0);
     bench.element.set_property_from_str("source-crop", "none");
-    assert_eq!(bench.push_rgb(Content::Flat(GREEN), 2), with_face);
-    bench.element.set_property("source-location", portrait().to_str());
-    assert_eq!(bench.push_rgb(Content::Flat(GREEN), 3), with_face);
+    let whole = bench.push_rgb(Content::Flat(GREEN), 1);
+    assert!(whole != tracked, "the whole picture, not the face's square");
+    bench.element.set_property_from_str("source-crop", "track");
+    assert_eq!(bench.push_rgb(Content::Flat(GREEN), 2), tracked);
 }
 
 #[test]

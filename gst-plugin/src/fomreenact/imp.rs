@@ -81,6 +81,8 @@ struct State {
     applied: ReenactSettings,
     marking: Marking,
     infos: Option<(VideoInfo, VideoInfo)>,
+    /// The portrait in use, to be cut anew when the crop changes.
+    portrait: Option<Portrait>,
     /// Why the last portrait could not be used, if it could not.
     unusable: Option<Unusable>,
 }
@@ -311,14 +313,12 @@ impl BaseTransformImpl for FomReenact {
             Reenactor::load(&settings.options()).map_err(|error| engine::error_message(&error))?;
         let applied = settings.reenact();
         reenactor.set_settings(&applied);
-        let mut portraits = 0;
-        if let Some(path) = &settings.source_location {
-            Picture::open(path)
-                .and_then(|picture| reenactor.set_portrait(&picture.frame()))
-                .map_err(|error| engine::error_message(&error))?;
-            portraits = 1;
+        let portrait = settings.source_location.clone().map(Portrait::File);
+        if let Some(portrait) = &portrait {
+            show(portrait, &mut reenactor).map_err(|unusable| unusable.error)?;
             self.slot.forget_file();
         }
+        let portraits = u64::from(portrait.is_some());
         let status = engine::status("fomreenact-status", reenactor.report());
         gst::info!(CAT, imp = self, "{status}");
 
@@ -331,7 +331,8 @@ impl BaseTransformImpl for FomReenact {
         lock(&self.tags).start_stream();
         self.calibrate.store(false, Ordering::Relaxed);
         let marking = Marking::new("fomreenact", &settings.model);
-        *lock(&self.state) = Some(State { reenactor, applied, marking, infos: None, unusable: None });
+        *lock(&self.state) =
+            Some(State { reenactor, applied, marking, infos: None, portrait, unusable: None });
         self.post(status);
         Ok(())
     }
@@ -466,11 +467,12 @@ impl BaseTransformImpl for FomReenact {
         inbuf: &gst::Buffer,
         outbuf: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let settings = lock(&self.settings).clone();
+        self.apply(&settings);
         self.take_portraits()?;
         if let Some(tags) = self.due_tags() {
             self.obj().src_pad().push_event(gst::event::Tag::new(tags));
         }
-        let settings = lock(&self.settings).clone();
         let started = Instant::now();
         let (events, times) = self.animate(&settings, inbuf, outbuf).map_err(|message| {
             self.post_error_message(message);
@@ -503,7 +505,34 @@ impl BaseTransformImpl for FomReenact {
     }
 }
 
+/// Gives a portrait to the engine, which keeps the one before where that fails.
+fn show(portrait: &Portrait, reenactor: &mut Reenactor) -> Result<(), Unusable> {
+    match portrait {
+        Portrait::File(path) => Picture::open(path)
+            .and_then(|picture| reenactor.set_portrait(&picture.frame()))
+            .map_err(Unusable::from),
+        Portrait::Frame(buffer, info) => frame::read(buffer, info, |frame| reenactor.set_portrait(frame))
+            .map_err(Unusable::from)
+            .and_then(|result| result.map_err(Unusable::from)),
+    }
+}
+
 impl FomReenact {
+    /// Hands settings that changed to the engine, and cuts the portrait anew if its crop is among them.
+    fn apply(&self, settings: &Settings) {
+        let wanted = settings.reenact();
+        let mut guard = lock(&self.state);
+        let Some(state) = guard.as_mut().filter(|state| state.applied != wanted) else { return };
+        let cut_anew = state.applied.source_crop != wanted.source_crop;
+        state.reenactor.set_settings(&wanted);
+        state.applied = wanted;
+        let portrait = state.portrait.clone().filter(|_| cut_anew);
+        drop(guard);
+        if let Some(portrait) = portrait {
+            self.take(&portrait);
+        }
+    }
+
     /// Sees to it that there is a portrait, the newest; waits for one if need be.
     fn take_portraits(&self) -> Result<(), gst::FlowError> {
         loop {
@@ -524,15 +553,10 @@ impl FomReenact {
     fn take(&self, portrait: &Portrait) {
         let mut guard = lock(&self.state);
         let Some(state) = guard.as_mut() else { return };
-        let reenactor = &mut state.reenactor;
-        let taken = match portrait {
-            Portrait::File(path) => Picture::open(path)
-                .and_then(|picture| reenactor.set_portrait(&picture.frame()))
-                .map_err(Unusable::from),
-            Portrait::Frame(buffer, info) => frame::read(buffer, info, |frame| reenactor.set_portrait(frame))
-                .map_err(Unusable::from)
-                .and_then(|result| result.map_err(Unusable::from)),
-        };
+        let taken = show(portrait, &mut state.reenactor);
+        if taken.is_ok() {
+            state.portrait = Some(portrait.clone());
+        }
         let had_failed = state.unusable.is_some();
         state.unusable = taken.err();
         let unusable = state.unusable.clone();
@@ -580,15 +604,9 @@ impl FomReenact {
         outbuf: &mut gst::BufferRef,
     ) -> Result<(Vec<Event>, StageTimes), gst::ErrorMessage> {
         let mut guard = lock(&self.state);
-        let Some(State { reenactor, applied, marking, infos: Some((input, output)), .. }) = guard.as_mut()
-        else {
+        let Some(State { reenactor, marking, infos: Some((input, output)), .. }) = guard.as_mut() else {
             return Err(gst::error_msg!(gst::CoreError::Negotiation, ["a buffer came before its caps"]));
         };
-        let wanted = settings.reenact_live(applied);
-        if *applied != wanted {
-            reenactor.set_settings(&wanted);
-            *applied = wanted;
-        }
         if self.calibrate.swap(false, Ordering::Relaxed) {
             reenactor.calibrate();
         }

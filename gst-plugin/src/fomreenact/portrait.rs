@@ -8,8 +8,8 @@ use std::{
 use gst::prelude::*;
 use gst_video::VideoInfo;
 
-/// A portrait that the engine has not seen yet.
-#[derive(Debug)]
+/// Where a portrait comes from.
+#[derive(Clone, Debug)]
 pub enum Portrait {
     /// A picture file.
     File(PathBuf),

@@ -170,15 +170,6 @@ impl Settings {
         }
     }
 
-    /// The same while the element runs: the crops stay those of `running`.
-    pub fn reenact_live(&self, running: &ReenactSettings) -> ReenactSettings {
-        ReenactSettings {
-            driver_crop: running.driver_crop,
-            source_crop: running.source_crop,
-            ..self.reenact()
-        }
-    }
-
     /// Sets a property. GObject has checked name, type and range.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
@@ -283,12 +274,12 @@ pub fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("driver-crop", default.driver_crop)
                 .nick("Driver crop")
                 .blurb("Which part of the driving video is used")
-                .mutable_ready()
+                .mutable_playing()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("source-crop", default.source_crop)
                 .nick("Source crop")
                 .blurb("Which part of the portrait is used; other than track, it need not show a face")
-                .mutable_ready()
+                .mutable_playing()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("on-face-lost", default.on_face_lost)
                 .nick("On face lost")
