@@ -15,7 +15,7 @@ say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
 install_system_packages() {
     local wanted=(
-        build-essential pkg-config python3 python3-venv
+        build-essential ca-certificates git pkg-config python3 python3-venv
         libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
         gstreamer1.0-plugins-ugly gstreamer1.0-libav
