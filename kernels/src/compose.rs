@@ -3,14 +3,14 @@
 mod row;
 mod span;
 
-use rayon::prelude::*;
 use row::{Painter, Pair};
 
 use crate::color::{code, FromRgb};
+use crate::share::share;
 use crate::{Affine, FrameMut, PixelFormat};
 
-/// Rows (of 4:2:0: pairs of rows) that one thread takes at least: fewer are not worth handing over.
-const ROWS_AT_LEAST: usize = 4;
+/// Rows (of 4:2:0: pairs of rows) that a thread takes at a time: fewer are not worth the asking.
+const ROWS_AT_ONCE: usize = 4;
 
 /// A picture to paint: planar RGB, `f32` in 0..1 (values outside are clamped, those that are no number count
 /// as 0), shape `[3, height, width]`.
@@ -56,44 +56,39 @@ pub fn compose(layers: &[Layer<'_>], background: [f32; 3], output: &mut FrameMut
     match (format, output.planes_mut()) {
         (PixelFormat::Nv12, [luma, chroma]) => {
             let luma_stride = luma.stride;
-            luma.data
-                .par_chunks_mut(2 * luma_stride)
-                .zip(chroma.data.par_chunks_mut(chroma.stride))
-                .take(height.div_ceil(2))
-                .with_min_len(ROWS_AT_LEAST)
-                .enumerate()
-                .for_each_init(
-                    || painter.pair_scratch(),
-                    |scratch, (index, (luma, bytes))| {
-                        let pair = painter.pair(index, scratch);
-                        write_luma(&from_rgb, &pair, height - 2 * index, luma, luma_stride);
-                        let (bytes, _) = bytes.as_chunks_mut::<2>();
-                        for (bytes, (blue, red)) in bytes.iter_mut().zip(difference(&from_rgb, &pair)) {
-                            *bytes = [blue, red];
-                        }
-                    },
-                );
+            let pairs = luma.data.chunks_mut(2 * luma_stride).zip(chroma.data.chunks_mut(chroma.stride));
+            let pairs = pairs.take(height.div_ceil(2));
+            share(
+                pairs,
+                ROWS_AT_ONCE,
+                || painter.pair_scratch(),
+                |scratch, index, (luma, bytes)| {
+                    let pair = painter.pair(index, scratch);
+                    write_luma(&from_rgb, &pair, height - 2 * index, luma, luma_stride);
+                    let (bytes, _) = bytes.as_chunks_mut::<2>();
+                    for (bytes, (blue, red)) in bytes.iter_mut().zip(difference(&from_rgb, &pair)) {
+                        *bytes = [blue, red];
+                    }
+                },
+            );
         }
         (PixelFormat::I420, [luma, blue, red]) => {
             let luma_stride = luma.stride;
-            luma.data
-                .par_chunks_mut(2 * luma_stride)
-                .zip(blue.data.par_chunks_mut(blue.stride))
-                .zip(red.data.par_chunks_mut(red.stride))
-                .take(height.div_ceil(2))
-                .with_min_len(ROWS_AT_LEAST)
-                .enumerate()
-                .for_each_init(
-                    || painter.pair_scratch(),
-                    |scratch, (index, ((luma, blue), red))| {
-                        let pair = painter.pair(index, scratch);
-                        write_luma(&from_rgb, &pair, height - 2 * index, luma, luma_stride);
-                        let codes = difference(&from_rgb, &pair);
-                        for ((to_blue, to_red), (blue, red)) in blue.iter_mut().zip(red).zip(codes) {
-                            (*to_blue, *to_red) = (blue, red);
-                        }
-                    },
-                );
+            let differences = blue.data.chunks_mut(blue.stride).zip(red.data.chunks_mut(red.stride));
+            let pairs = luma.data.chunks_mut(2 * luma_stride).zip(differences).take(height.div_ceil(2));
+            share(
+                pairs,
+                ROWS_AT_ONCE,
+                || painter.pair_scratch(),
+                |scratch, index, (luma, (blue, red))| {
+                    let pair = painter.pair(index, scratch);
+                    write_luma(&from_rgb, &pair, height - 2 * index, luma, luma_stride);
+                    let codes = difference(&from_rgb, &pair);
+                    for ((to_blue, to_red), (blue, red)) in blue.iter_mut().zip(red).zip(codes) {
+                        (*to_blue, *to_red) = (blue, red);
+                    }
+                },
+            );
         }
         (_, [plane, ..]) => {
             let write = match format {
@@ -102,16 +97,15 @@ pub fn compose(layers: &[Layer<'_>], background: [f32; 3], output: &mut FrameMut
                 PixelFormat::Bgra | PixelFormat::Bgrx => write_rgb::<4, true>,
                 _ => write_rgb::<4, false>,
             };
-            plane
-                .data
-                .par_chunks_mut(plane.stride)
-                .take(height)
-                .with_min_len(ROWS_AT_LEAST)
-                .enumerate()
-                .for_each_init(
-                    || painter.scratch(),
-                    |scratch, (y, bytes)| write(painter.row(y, scratch), bytes),
-                );
+            let rows = plane.data.chunks_mut(plane.stride).take(height);
+            share(
+                rows,
+                ROWS_AT_ONCE,
+                || painter.scratch(),
+                |scratch, y, bytes| {
+                    write(painter.row(y, scratch), bytes);
+                },
+            );
         }
         (_, []) => unreachable!("FrameMut::new counts the planes"),
     }

@@ -22,6 +22,7 @@ mod geometry;
 mod resample;
 mod run;
 mod sample;
+mod share;
 mod tensor;
 
 pub use compose::{compose, Layer};

@@ -1,13 +1,12 @@
 //! Video frame to network input: crop, resize, colour, range, in one pass.
 
-use rayon::prelude::*;
-
 use crate::color::{ToRgb, NEUTRAL};
 use crate::resample::{coefficients, unit, Coefficients, Outside, Resampler, Source};
+use crate::share::share;
 use crate::{Affine, Frame, PixelFormat, Plane};
 
-/// Rows that one thread takes at least: fewer are not worth handing over.
-const ROWS_AT_LEAST: usize = 8;
+/// Rows that a thread takes at a time: fewer are not worth the asking.
+const ROWS_AT_ONCE: usize = 8;
 
 /// Order of the values in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,36 +93,24 @@ pub fn sample(frame: &Frame<'_>, map: &Affine, spec: &SampleSpec, output: &mut [
     }
     let reader = Reader::new(frame, map, spec);
     let writer = Writer::new(spec);
-    let read = |scratch: &mut Scratch, y: usize| reader.read(y, scratch);
+    let scratch = || Scratch::new(spec.width);
     match spec.layout {
         Layout::Nchw => {
             let (first, rest) = output.split_at_mut(spec.width * spec.height);
             let (second, third) = rest.split_at_mut(spec.width * spec.height);
-            let rows = |plane| <[f32]>::par_chunks_exact_mut(plane, spec.width);
-            (rows(first), rows(second), rows(third))
-                .into_par_iter()
-                .with_min_len(ROWS_AT_LEAST)
-                .enumerate()
-                .for_each_init(
-                    || Scratch::new(spec.width),
-                    |scratch, (y, (first, second, third))| {
-                        read(scratch, y);
-                        writer.planar(scratch, [first, second, third]);
-                    },
-                );
+            let rows = |plane| <[f32]>::chunks_exact_mut(plane, spec.width);
+            let rows = rows(first).zip(rows(second)).zip(rows(third));
+            share(rows, ROWS_AT_ONCE, scratch, |scratch, y, ((first, second), third)| {
+                reader.read(y, scratch);
+                writer.planar(scratch, [first, second, third]);
+            });
         }
         Layout::Nhwc => {
-            output
-                .par_chunks_exact_mut(3 * spec.width)
-                .with_min_len(ROWS_AT_LEAST)
-                .enumerate()
-                .for_each_init(
-                    || Scratch::new(spec.width),
-                    |scratch, (y, row)| {
-                        read(scratch, y);
-                        writer.interleaved(scratch, row);
-                    },
-                );
+            let rows = output.chunks_exact_mut(3 * spec.width);
+            share(rows, ROWS_AT_ONCE, scratch, |scratch, y, row| {
+                reader.read(y, scratch);
+                writer.interleaved(scratch, row);
+            });
         }
     }
 }
