@@ -97,7 +97,7 @@ fn reenact(arguments: &Arguments, reenacted: &Path) -> Result<Pass> {
     let encoder = "x264enc speed-preset=veryfast bitrate=2500 ! h264parse ! mp4mux";
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
-         identity name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
+         deinterlace name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
          driving. ! queue max-size-time=0 max-size-bytes=0 ! videoscale ! video/x-raw,height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_0 \
          filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! \
            video/x-raw,format=I420,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_1 \
@@ -183,7 +183,7 @@ fn detect(arguments: &Arguments, reenacted: &Path) -> Result<Detection> {
     let clip = |index: usize| {
         let name = CLIPS[index];
         format!(
-            "filesrc name={name} ! decodebin ! videoconvert ! video/x-raw,format=I420 ! deepfakedetect name=detect-{name} overlay=true ! \
+            "filesrc name={name} ! decodebin ! deinterlace ! videoconvert ! video/x-raw,format=I420 ! deepfakedetect name=detect-{name} overlay=true ! \
              videoconvert ! videoscale add-borders=true ! video/x-raw,format=I420,width=480,height={PANEL},pixel-aspect-ratio=1/1 ! \
              queue ! sides.sink_{index} "
         )

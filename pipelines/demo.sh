@@ -5,13 +5,12 @@
 #
 # Without arguments a woman making faces drives the portrait that the project ships, into target/demo.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-. pipelines/setup.sh
+. "$(dirname "$0")/setup.sh"
 
-driver='' portrait=pipelines/assets/portrait.jpg out=$target/demo
+driver='' portrait=$root/pipelines/assets/portrait.jpg out=$target/demo
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$root/pipelines/demo.sh"; exit 0 ;;
         --driver | --portrait | --out)
             [ $# -ge 2 ] || { echo "$1 needs a value" >&2; exit 2; }
             declare "${1#--}=$2"

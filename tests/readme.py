@@ -17,10 +17,10 @@ FOOTAGE = Path(os.environ["DEEPFAKE_TEST_DATA"])
 TIME_LIMIT = 240
 
 REPLACED = {
-    "driver.mp4": str(FOOTAGE / "single_face.mp4"),
-    "video.mp4": str(FOOTAGE / "single_face.mp4"),
-    "moving-portrait.mp4": str(FOOTAGE / "single_face.mp4"),
-    "portrait.jpg": str(ROOT / "pipelines/assets/portrait.jpg"),
+    "driver.mp4": shlex.quote(str(FOOTAGE / "single_face.mp4")),
+    "video.mp4": shlex.quote(str(FOOTAGE / "single_face.mp4")),
+    "moving-portrait.mp4": shlex.quote(str(FOOTAGE / "single_face.mp4")),
+    "portrait.jpg": shlex.quote(str(ROOT / "pipelines/assets/portrait.jpg")),
     "v4l2src": "videotestsrc is-live=true num-buffers=60",
     "autovideosink": "fakesink sync=true",
     "autoaudiosink": "fakesink sync=true",

@@ -15,7 +15,7 @@ const FRAMES: usize = 300;
 fn frames(width: u32, height: u32) -> Option<(gst::Caps, Vec<gst::Buffer>)> {
     let clip = footage("WolfgangLanger_Pexels.mp4")?;
     let description = format!(
-        "filesrc location={} ! decodebin ! videoconvert ! videoscale ! video/x-raw,format=NV12,width={width},height={height} ! \
+        "filesrc location=\"{}\" ! decodebin ! videoconvert ! videoscale ! video/x-raw,format=NV12,width={width},height={height} ! \
          appsink name=frames sync=false",
         clip.display()
     );
@@ -64,7 +64,7 @@ fn main() {
     let Some((caps, buffers)) = frames(640, 480) else { return };
     println!("{} frames of 640x480 NV12", buffers.len());
     for _ in 0..3 {
-        measure(&format!("fomreenact source-location={}", portrait().display()), &caps, &buffers);
+        measure(&format!("fomreenact source-location=\"{}\"", portrait().display()), &caps, &buffers);
         measure("deepfakedetect", &caps, &buffers);
     }
 }

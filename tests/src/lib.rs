@@ -33,7 +33,7 @@ pub fn portrait() -> PathBuf {
 
 /// A pipeline description that decodes `path` into raw video.
 pub fn decode(path: &Path) -> String {
-    format!("filesrc location={} ! decodebin ! videoconvert", path.display())
+    format!("filesrc location=\"{}\" ! decodebin ! videoconvert", path.display())
 }
 
 /// A file of the real footage that `tests/run.sh` fetches; `None`, with a line that says why, where it was not.

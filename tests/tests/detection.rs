@@ -8,7 +8,7 @@ use deepfake_tests::{decode, footage, init, portrait, run_to_end};
 fn report(description: &str, settings: &str) -> Vec<serde_json::Value> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.jsonl");
-    let element = format!("deepfakedetect report-location={} {settings}", path.display());
+    let element = format!("deepfakedetect report-location=\"{}\" {settings}", path.display());
     let ended =
         run_to_end(&format!("{description} ! {element} ! fakesink sync=false"), Duration::from_secs(180));
     assert_eq!(ended.error, None);
@@ -36,7 +36,7 @@ fn our_own_reenactment_scores_higher_than_its_driver() {
     init();
     let Some(clip) = footage("WolfgangLanger_Pexels.mp4") else { return };
     let real = mean_score(&report(&decode(&clip), "interval=4"));
-    let element = format!("fomreenact source-location={}", portrait().display());
+    let element = format!("fomreenact source-location=\"{}\"", portrait().display());
     let fake = report(&format!("{} ! {element}", decode(&clip)), "interval=4");
     println!("real {real:.3}, reenacted {:.3}", mean_score(&fake));
     assert!(mean_score(&fake) > real + 0.1, "real {real}, reenacted {}", mean_score(&fake));

@@ -6,14 +6,14 @@ use deepfake_tests::{decode, footage, init, portrait, pull_frames, run_to_end, H
 
 fn reenacted(clip: &std::path::Path, settings: &str) -> Vec<Picture> {
     let mut pictures = Vec::new();
-    let element = format!("fomreenact source-location={} {settings}", portrait().display());
+    let element = format!("fomreenact source-location=\"{}\" {settings}", portrait().display());
     pull_frames(&format!("{} ! {element} ! video/x-raw,format=RGB", decode(clip)), |p| pictures.push(p));
     pictures
 }
 
 fn still() -> Picture {
     let mut pictures = Vec::new();
-    let bypassed = format!("fomreenact bypass=true source-location={}", portrait().display());
+    let bypassed = format!("fomreenact bypass=true source-location=\"{}\"", portrait().display());
     pull_frames(&format!("videotestsrc num-buffers=1 ! {bypassed} ! video/x-raw,format=RGB"), |picture| {
         pictures.push(picture)
     });
@@ -22,7 +22,7 @@ fn still() -> Picture {
 
 /// The statuses that the element posted over a clip, in order, without the one about the backend.
 fn statuses(clip: &std::path::Path) -> Vec<String> {
-    let element = format!("fomreenact source-location={}", portrait().display());
+    let element = format!("fomreenact source-location=\"{}\"", portrait().display());
     let ended =
         run_to_end(&format!("{} ! {element} ! fakesink sync=false", decode(clip)), Duration::from_secs(180));
     assert_eq!(ended.error, None);

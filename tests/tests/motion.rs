@@ -10,6 +10,8 @@ const MOUTH: f32 = 0.3;
 
 #[derive(Debug)]
 struct Judgement {
+    /// Frames by which the output's head is behind the driver's, where the two agree best.
+    lag: i32,
     yaw: f32,
     pitch: f32,
     mouth: f32,
@@ -19,7 +21,8 @@ struct Judgement {
 
 impl Judgement {
     fn follows(&self) -> bool {
-        self.yaw >= YAW && self.pitch >= PITCH && self.mouth >= MOUTH
+        // In time with the driver, and so with the sound: within a frame.
+        self.lag.abs() <= 1 && self.yaw >= YAW && self.pitch >= PITCH && self.mouth >= MOUTH
     }
 
     fn keeps_identity(&self) -> bool {
@@ -29,6 +32,17 @@ impl Judgement {
 
 fn face_histogram(picture: &Picture, face: &FaceMeasure) -> Histogram {
     Histogram::of(picture, Some(face.rect))
+}
+
+/// Correlation of the driver's series with the output's `lag` frames later.
+fn lagged([driver, output]: &[Vec<f32>; 2], lag: i32) -> f32 {
+    let shift = lag.unsigned_abs() as usize;
+    let count = driver.len() - shift;
+    if lag >= 0 {
+        correlation(&driver[..count], &output[shift..])
+    } else {
+        correlation(&driver[shift..], &output[..count])
+    }
 }
 
 /// Compares an output with what drove it and with the portrait it was made from.
@@ -52,8 +66,11 @@ fn judge(driver: &[Picture], output: &[Picture], portrait: &[Picture]) -> Judgem
     }
     let both = series[0][0].len();
     assert!(both * 10 >= driver.len() * 9, "a face in only {both} of {} frames", driver.len());
+    let lag = (-4..=4)
+        .max_by(|&a, &b| lagged(&series[0], a).total_cmp(&lagged(&series[0], b)))
+        .expect("there are lags to choose from");
     let [yaw, pitch, mouth] = series.map(|[driver, output]| correlation(&driver, &output));
-    Judgement { yaw, pitch, mouth, to_portrait: median(&to_portrait), to_driver: median(&to_driver) }
+    Judgement { lag, yaw, pitch, mouth, to_portrait: median(&to_portrait), to_driver: median(&to_driver) }
 }
 
 fn frames(description: &str) -> Vec<Picture> {
@@ -68,7 +85,7 @@ fn the_portrait_follows_the_driver_and_keeps_its_identity() {
     let Some(clip) = footage("WolfgangLanger_Pexels.mp4") else { return };
     let still = frames(&decode(&portrait()));
     let driver = frames(&decode(&clip));
-    let element = format!("fomreenact source-location={}", portrait().display());
+    let element = format!("fomreenact source-location=\"{}\"", portrait().display());
     let output = frames(&format!("{} ! {element} ! video/x-raw,format=I420", decode(&clip)));
 
     let judgement = judge(&driver, &output, &still);

@@ -17,7 +17,7 @@ fn every_frame_keeps_its_time_and_duration() {
     let Some(clip) = footage("noface_face.mov") else { return };
     let input = times(&decode(&clip));
     assert!(input.len() > 100 && input.iter().all(|(time, _)| time.is_some()));
-    let element = format!("fomreenact source-location={}", portrait().display());
+    let element = format!("fomreenact source-location=\"{}\"", portrait().display());
     assert_eq!(times(&format!("{} ! {element}", decode(&clip))), input);
     assert_eq!(times(&format!("{} ! deepfakedetect", decode(&clip))), input);
 }
@@ -25,7 +25,7 @@ fn every_frame_keeps_its_time_and_duration() {
 /// First and last presentation times of the video and of the sound in a file, after demuxing.
 fn stream_times(path: &std::path::Path) -> [(gst::ClockTime, gst::ClockTime); 2] {
     let description = format!(
-        "filesrc location={} ! qtdemux name=demuxer \
+        "filesrc location=\"{}\" ! qtdemux name=demuxer \
          demuxer.video_0 ! queue ! h264parse ! fakesink name=video sync=false signal-handoffs=true \
          demuxer.audio_0 ! queue ! aacparse ! fakesink name=sound sync=false signal-handoffs=true",
         path.display()
@@ -71,7 +71,7 @@ fn sound_stays_in_sync_within_a_frame() {
         let ended = run_to_end(
             &format!(
                 "{} ! videorate ! video/x-raw,framerate=25/1 ! {element} ! videoconvert ! video/x-raw,format=I420 ! \
-                 x264enc speed-preset=ultrafast tune=zerolatency ! h264parse ! mp4mux name=muxer ! filesink location={} \
+                 x264enc speed-preset=ultrafast tune=zerolatency ! h264parse ! mp4mux name=muxer ! filesink location=\"{}\" \
                  audiotestsrc wave=ticks num-buffers=260 samplesperbuffer=1024 ! audio/x-raw,rate=44100 ! \
                  avenc_aac ! aacparse ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! muxer.",
                 decode(&clip),
@@ -83,7 +83,7 @@ fn sound_stays_in_sync_within_a_frame() {
         stream_times(&path)
     };
     let before = write("before.mp4", "identity");
-    let after = write("after.mp4", &format!("fomreenact source-location={}", portrait().display()));
+    let after = write("after.mp4", &format!("fomreenact source-location=\"{}\"", portrait().display()));
     println!("before {before:?}\nafter  {after:?}");
     let frame = gst::ClockTime::from_mseconds(40);
     for (a, b) in before.iter().zip(&after) {

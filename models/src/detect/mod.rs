@@ -282,10 +282,7 @@ impl Inspector {
                 })
             })
             .collect();
-        // Ids grow, so the first are the oldest.
-        while self.records.len() > MOST_TRACKS {
-            self.records.pop_first();
-        }
+        forget_oldest(&mut self.records, |id| tracks.iter().any(|track| track.id == id));
         Ok(Analysis { faces, times })
     }
 
@@ -330,6 +327,14 @@ impl Inspector {
     }
 }
 
+/// Makes room in too many records by dropping the oldest that is not in use; ids grow, so the first are the oldest.
+fn forget_oldest(records: &mut BTreeMap<u64, FaceRecord>, in_use: impl Fn(u64) -> bool) {
+    while records.len() > MOST_TRACKS {
+        let Some(oldest) = records.keys().copied().find(|id| !in_use(*id)) else { return };
+        records.remove(&oldest);
+    }
+}
+
 fn tracker_options(settings: &InspectSettings) -> TrackerOptions {
     TrackerOptions {
         max_faces: settings.max_faces as usize,
@@ -341,6 +346,17 @@ fn tracker_options(settings: &InspectSettings) -> TrackerOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_face_that_is_still_there_is_never_forgotten_for_new_ones() {
+        let mut records = BTreeMap::new();
+        for id in 0..3 * MOST_TRACKS as u64 {
+            records.insert(id, FaceRecord::default());
+            forget_oldest(&mut records, |id| id == 0);
+        }
+        assert_eq!(records.len(), MOST_TRACKS);
+        assert!(records.contains_key(&0) && !records.contains_key(&1));
+    }
 
     #[test]
     fn frames_without_a_time_are_counted_as_25_a_second() {

@@ -118,6 +118,8 @@ pub struct Reenactor {
     driver: Driver,
     reference: ReferenceKeeper,
     smoother: Smoother,
+    /// The driver's key points that were put on the portrait last, to be put on another one that comes meanwhile.
+    driving: Option<Keypoints>,
     prediction: Tensor,
     /// Key points of `prediction`, once it was painted from the present portrait.
     animated: Option<Keypoints>,
@@ -146,6 +148,7 @@ impl Reenactor {
             driver: Driver::default(),
             reference: ReferenceKeeper::default(),
             smoother: Smoother::default(),
+            driving: None,
             prediction: Tensor::default(),
             animated: None,
         })
@@ -163,7 +166,7 @@ impl Reenactor {
 
     /// Takes other settings. The part of the portrait that is used changes with the next portrait only.
     pub fn set_settings(&mut self, settings: &ReenactSettings) {
-        if settings.motion != self.settings.motion || settings.driver_crop != self.settings.driver_crop {
+        if settings.driver_crop != self.settings.driver_crop {
             self.smoother.reset();
         }
         if settings.driver_crop != self.settings.driver_crop || settings.reference != self.settings.reference
@@ -189,8 +192,8 @@ impl Reenactor {
         };
         let encoded = self.fomm.encode(frame, &map, &mut times)?;
         self.portrait = Some(Portrait { encoded, landmarks });
+        self.reference.portrait_changed();
         self.animated = None;
-        self.smoother.reset();
         Ok(())
     }
 
@@ -204,13 +207,21 @@ impl Reenactor {
         self.reference.calibrate();
     }
 
-    /// Forgets what came before in the driving video, after a seek or at a new stream; portrait and settings stay.
+    /// Forgets what came before, after a seek in the driving video; portrait, settings and a reference that the user
+    /// named stay.
     pub fn flush(&mut self) {
         self.tracker.reset();
         self.driver = Driver::default();
-        self.reference.reset();
+        self.reference.seek();
         self.smoother.reset();
+        self.driving = None;
         self.animated = None;
+    }
+
+    /// Forgets what came before, for another driving video; only portrait and settings stay.
+    pub fn new_stream(&mut self) {
+        self.flush();
+        self.reference.reset();
     }
 
     /// Animates the portrait by the driving frame `driver` and writes all of `output`. `time` is the frame's place in
@@ -232,8 +243,8 @@ impl Reenactor {
         let elapsed = self.driver.elapse(time);
         let shown = match self.find_driver(driver, time, &mut events, &mut times)? {
             Sighting::Seen(face) => self.animate(driver, &face, elapsed, &mut events, &mut times)?,
-            Sighting::Missed if self.animated.is_some() => Shown::Held,
-            Sighting::Missed | Sighting::Lost => self.without_face(),
+            Sighting::Missed if self.hold(&mut times)? => Shown::Held,
+            Sighting::Missed | Sighting::Lost => self.without_face(&mut times)?,
         };
         times.measure(Stage::Compose, || self.paint(shown, output));
         Ok(Outcome { shown, events, times })
@@ -275,6 +286,9 @@ impl Reenactor {
             // Another person, or the same after a while: what was smoothed before has nothing to do with it.
             self.driver.follower.reset();
             self.smoother.reset();
+            if id.is_some() {
+                self.reference.driver_changed(self.settings.reference);
+            }
         }
         self.driver.track = id;
         Ok(face.map_or(Sighting::Lost, |track| Sighting::Seen(track.landmarks.clone())))
@@ -298,6 +312,8 @@ impl Reenactor {
             mode => fixed_map(mode, (frame.width(), frame.height()), self.fomm.size()),
         };
         let driving = self.fomm.drive(frame, &map, times)?;
+        // The driver's motion is smoothed, not its sum with the portrait, which may move by itself.
+        let driving = self.smoother.step(driving, self.settings.smoothing, elapsed);
         let Some(portrait) = &self.portrait else { return Err(Error::NoPortrait) };
         let landmarks = normalise(&face.points);
         let taken = self.reference.offer(
@@ -310,27 +326,43 @@ impl Reenactor {
         if taken {
             events.push(Event::ReferenceTaken);
         }
+        self.driving = Some(driving);
+        if self.generate(times)? {
+            Ok(Shown::Animated)
+        } else {
+            Ok(Shown::Source)
+        }
+    }
+
+    /// Puts the driver's last motion on the present portrait. `false`: there is none, or it is relative to a reference
+    /// that the user has not named yet.
+    fn generate(&mut self, times: &mut StageTimes) -> Result<bool> {
+        let (Some(portrait), Some(driving)) = (&self.portrait, &self.driving) else { return Ok(false) };
         let source = &portrait.encoded.keypoints;
         let moved = match (self.settings.motion, self.reference.get()) {
-            (Motion::Relative, Some(reference)) => transfer(source, &driving, reference, &self.settings),
-            // Relative to nothing: the user has named no reference yet.
-            (Motion::Relative, None) => return Ok(Shown::Source),
-            (Motion::Absolute, _) => transfer(source, &driving, &driving, &self.settings),
+            (Motion::Relative, Some(reference)) => transfer(source, driving, reference, &self.settings),
+            (Motion::Relative, None) => return Ok(false),
+            (Motion::Absolute, _) => transfer(source, driving, driving, &self.settings),
         };
-        let moved = self.smoother.step(moved, self.settings.smoothing, elapsed);
         // Half-painted or painted for another portrait: not to be held, should the generator fail.
         self.animated = None;
         self.fomm.generate(&portrait.encoded, &moved, &mut self.prediction, times)?;
         self.animated = Some(moved);
-        Ok(Shown::Animated)
+        Ok(true)
     }
 
-    fn without_face(&self) -> Shown {
-        match self.settings.on_face_lost {
-            FaceLost::Hold if self.animated.is_some() => Shown::Held,
+    /// Sees to it that there is an animated picture of the present portrait to be shown once more.
+    fn hold(&mut self, times: &mut StageTimes) -> Result<bool> {
+        Ok(self.animated.is_some() || self.generate(times)?)
+    }
+
+    fn without_face(&mut self, times: &mut StageTimes) -> Result<Shown> {
+        let wanted = self.settings.on_face_lost;
+        Ok(match wanted {
+            FaceLost::Hold if self.hold(times)? => Shown::Held,
             FaceLost::Hold | FaceLost::Source => Shown::Source,
             FaceLost::Black => Shown::Black,
-        }
+        })
     }
 
     fn paint(&self, shown: Shown, output: &mut FrameMut<'_>) {

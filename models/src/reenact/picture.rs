@@ -17,6 +17,8 @@ pub struct Picture {
 
 /// Larger pictures are refused: they are never portraits, but may be bombs.
 const MAX_SIDE: u32 = 16384;
+/// The same of the bytes that a picture decodes to.
+const MAX_BYTES: u64 = 256 << 20;
 
 impl Picture {
     /// Reads a PNG, JPEG, WebP or BMP file, whichever its content says. The orientation that a camera noted is
@@ -32,8 +34,10 @@ impl Picture {
         let mut limits = Limits::default();
         limits.max_image_width = Some(MAX_SIDE);
         limits.max_image_height = Some(MAX_SIDE);
-        reader.limits(limits);
+        limits.max_alloc = Some(MAX_BYTES);
+        reader.limits(limits.clone());
         let mut decoder = reader.into_decoder().map_err(|e| fail(e.to_string()))?;
+        limits.reserve(decoder.total_bytes()).map_err(|e| fail(e.to_string()))?;
         let orientation = decoder.orientation().map_err(|e| fail(e.to_string()))?;
         let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| fail(e.to_string()))?;
         picture.apply_orientation(orientation);
@@ -89,6 +93,16 @@ mod tests {
         let misnamed = folder.path().join("a.jpg");
         std::fs::rename(&png, &misnamed).unwrap();
         assert!(Picture::open(&misnamed).is_ok());
+    }
+
+    #[test]
+    fn a_small_file_that_decodes_to_too_much_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb.png");
+        // 8400 x 8400 x 4 bytes, far below the limit of its sides.
+        RgbaImage::from_pixel(8400, 8400, Rgba([1, 2, 3, 255])).save(&path).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 8 << 20);
+        assert!(matches!(Picture::open(&path), Err(Error::Portrait { .. })));
     }
 
     #[test]

@@ -35,13 +35,36 @@ pub struct ReferenceKeeper {
     keypoints: Option<Keypoints>,
     distance: Option<f32>,
     searched: Duration,
+    /// The next frame is to be taken.
     calibrate: bool,
+    /// The present one was named by the user.
+    calibrated: bool,
 }
 
 impl ReferenceKeeper {
-    /// Forgets the reference and starts over.
+    /// Forgets the reference and starts over. A calibration that waits for its frame goes on waiting.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { calibrate: self.calibrate, ..Self::default() };
+    }
+
+    /// The same video goes on elsewhere: what the user named stays.
+    pub fn seek(&mut self) {
+        if !self.calibrated {
+            self.reset();
+        }
+    }
+
+    /// Perhaps another person drives from now on. A best reference is searched for again; the first one stays the first,
+    /// and what the user named stays, too.
+    pub fn driver_changed(&mut self, mode: Reference) {
+        if mode == Reference::Best && !self.calibrated {
+            self.reset();
+        }
+    }
+
+    /// Another portrait is compared with from now on.
+    pub fn portrait_changed(&mut self) {
+        self.distance = None;
     }
 
     /// Has the next frame with a face taken.
@@ -66,10 +89,11 @@ impl ReferenceKeeper {
     ) -> bool {
         let wanted = if std::mem::take(&mut self.calibrate) {
             // What the user names is not replaced by something that seems nearer.
-            self.searched = SEARCH_WINDOW;
+            self.calibrated = true;
             true
         } else {
             match mode {
+                _ if self.calibrated => false,
                 Reference::Manual => false,
                 Reference::First => self.keypoints.is_none(),
                 Reference::Best => self.is_better(landmarks, portrait, elapsed),
@@ -96,6 +120,7 @@ impl ReferenceKeeper {
         let new = landmarks.zip(portrait).map(|(a, b)| distance(a, b));
         let better = match (new, self.distance) {
             (Some(new), Some(best)) => new < best,
+            // The first, or the first to be compared with this portrait.
             (Some(_), None) => true,
             // Without landmarks on either side there is nothing to compare: the first one stays.
             (None, _) => self.keypoints.is_none(),
@@ -172,6 +197,48 @@ mod tests {
         keeper.calibrate();
         assert!(keeper.offer(Reference::Manual, &keypoints(2.0), None, None, FRAME));
         assert!(!keeper.offer(Reference::Manual, &keypoints(3.0), None, None, FRAME));
+    }
+
+    #[test]
+    fn a_seek_and_another_driver_keep_what_the_user_named() {
+        let mut keeper = ReferenceKeeper::default();
+        keeper.calibrate();
+        keeper.offer(Reference::Best, &keypoints(1.0), None, None, FRAME);
+        keeper.seek();
+        keeper.driver_changed(Reference::Best);
+        assert_eq!(keeper.get(), Some(&keypoints(1.0)));
+        keeper.reset();
+        assert_eq!(keeper.get(), None);
+    }
+
+    #[test]
+    fn another_driver_starts_the_search_for_the_best_anew_but_not_the_first() {
+        for (mode, kept) in [(Reference::Best, false), (Reference::First, true)] {
+            let mut keeper = ReferenceKeeper::default();
+            keeper.offer(mode, &keypoints(1.0), None, None, FRAME);
+            keeper.driver_changed(mode);
+            assert_eq!(keeper.get().is_some(), kept, "{mode:?}");
+            keeper.seek();
+            assert!(keeper.get().is_none());
+        }
+    }
+
+    #[test]
+    fn a_calibration_that_waits_outlasts_a_reset() {
+        let mut keeper = ReferenceKeeper::default();
+        keeper.calibrate();
+        keeper.reset();
+        assert!(keeper.offer(Reference::Manual, &keypoints(1.0), None, None, FRAME));
+    }
+
+    #[test]
+    fn another_portrait_is_compared_with_afresh() {
+        let mut keeper = ReferenceKeeper::default();
+        let portrait = face(5.0);
+        keeper.offer(Reference::Best, &keypoints(1.0), Some(&face(5.0)), Some(&portrait), FRAME);
+        keeper.portrait_changed();
+        let other = face(9.0);
+        assert!(keeper.offer(Reference::Best, &keypoints(2.0), Some(&face(7.0)), Some(&other), FRAME));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum Reference {
     /// The first with a face.
     First,
     /// The one whose landmarks are nearest the portrait's, searched for in the first two seconds with a face; until
-    /// a better one comes, the best so far.
+    /// a better one comes, the best so far. Searched for again when another driver comes, or one comes back.
     #[default]
     Best,
     /// The one that the user names by [`super::Reenactor::calibrate`]; the portrait stays still until then.
