@@ -80,14 +80,15 @@ impl Report {
     /// # Errors
     /// The system's, where it only now finds that what was written cannot be kept.
     pub fn close(&mut self) -> io::Result<()> {
-        if let State::Open(file) = std::mem::replace(&mut self.state, State::Closed) {
-            return match file.sync_data() {
-                // Pipes and terminals cannot be synchronised, which is no loss.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-                result => result,
-            };
-        }
-        Ok(())
+        // What failed stays so: lines after a hole would look like a whole report.
+        let State::Open(file) = &self.state else { return Ok(()) };
+        let result = match file.sync_data() {
+            // Pipes and terminals cannot be synchronised, which is no loss.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            result => result,
+        };
+        self.state = if result.is_ok() { State::Closed } else { State::Failed };
+        result
     }
 }
 
@@ -114,5 +115,18 @@ mod tests {
         assert!(report.write(&1).is_err());
         assert!(report.write(&2).is_ok());
         assert!(report.close().is_ok());
+    }
+
+    #[test]
+    fn nothing_follows_a_hole_not_even_after_a_close() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.jsonl");
+        let mut report = Report::create("/dev/full".into()).unwrap();
+        assert!(report.write(&1).is_err());
+        // The disk has room again.
+        report.path = path.clone();
+        report.close().unwrap();
+        report.write(&2).unwrap();
+        assert!(!path.exists(), "{:?}", std::fs::read_to_string(&path));
     }
 }
