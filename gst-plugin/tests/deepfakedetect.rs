@@ -239,6 +239,20 @@ fn every_format_is_analysed_alike_and_drawn_into() {
 }
 
 #[test]
+fn upstream_may_attach_what_downstream_understands() {
+    let mut bench = Bench::new(&video());
+    bench.push(Content::Face, 0);
+    let offered = |bench: &Bench| {
+        let mut query = gst::query::Allocation::new(Some(&video().to_caps().unwrap()), true);
+        bench.harness.srcpad().unwrap().peer_query(&mut query);
+        query.find_allocation_meta::<gst_video::VideoMeta>().is_some()
+    };
+    assert!(!offered(&bench), "downstream would take padding for pixels");
+    bench.harness.add_propose_allocation_meta(gst_video::VideoMeta::meta_api(), None);
+    assert!(offered(&bench));
+}
+
+#[test]
 fn the_smallest_and_the_largest_frames_pass() {
     for (width, height) in [(1, 1), (1, 2000), (3, 5), (7680, 4320)] {
         for format in [VideoFormat::Nv12, VideoFormat::Rgb] {
@@ -591,12 +605,27 @@ fn own_processing_time_is_added_to_the_latency_and_told() {
 }
 
 #[test]
-fn late_frames_are_dropped_before_they_are_analysed() {
+fn late_frames_are_analysed_and_go_on_as_all_others() {
     let mut bench = Bench::new(&video());
+    assert!(!bench.element.property::<bool>("qos"));
     bench.push(Content::Face, 0);
-    let late =
-        gst::event::Qos::new(gst::QOSType::Underflow, 2.0, 1_000_000_000, gst::ClockTime::from_mseconds(40));
-    assert!(bench.harness.push_upstream_event(late));
+    bench.harness.push_upstream_event(late());
+    for n in 1..4 {
+        bench.push(Content::Face, n);
+    }
+    assert_eq!((bench.stat("frames"), bench.stat("dropped")), (4, 0));
+}
+
+/// What a sink says that got the first frame a second too late.
+fn late() -> gst::Event {
+    gst::event::Qos::new(gst::QOSType::Underflow, 2.0, 1_000_000_000, gst::ClockTime::from_mseconds(40))
+}
+
+#[test]
+fn with_qos_late_frames_are_dropped_before_they_are_analysed() {
+    let mut bench = Bench::with(&video(), |element| element.set_property("qos", true));
+    bench.push(Content::Face, 0);
+    assert!(bench.harness.push_upstream_event(late()));
     for n in 1..4 {
         assert!(bench.harness.push(timed(picture(&video(), Content::Face), n)).is_ok());
     }

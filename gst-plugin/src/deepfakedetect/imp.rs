@@ -20,6 +20,10 @@
  * * `deepfakedetect-status`, at the start: `status` (`backend`), `backend`, `version`, and the `reason` why it was
  *   taken.
  *
+ * Every frame is analysed and goes on. Where that takes longer than a frame lasts, a live pipeline falls behind.
+ * `qos=true` bounds its latency: frames that are late at the sink are then dropped before they are analysed. So does
+ * `queue leaky=downstream max-size-buffers=1` before the element, and #deepfakedetect:interval makes it quicker.
+ *
  * #deepfakedetect:report-location gets the same as JSON, one object a line, told apart by `type` (`frame` or
  * `summary`).
  *
@@ -117,8 +121,8 @@ impl ObjectImpl for DeepfakeDetect {
 
     fn constructed(&self) {
         self.parent_constructed();
-        // Late frames are dropped before they cost anything.
-        self.obj().set_property("qos", true);
+        // BaseTransform would drop late frames altogether, also those of a recording that nobody waits for.
+        self.obj().set_property("qos", false);
         // Metadata is attached to every buffer.
         self.obj().set_passthrough(false);
     }
@@ -214,12 +218,11 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn propose_allocation(
         &self,
-        decide_query: Option<&gst::query::Allocation>,
+        _decide_query: Option<&gst::query::Allocation>,
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
-        self.parent_propose_allocation(decide_query, query)?;
-        query.add_allocation_meta::<gst_video::VideoMeta>(None);
-        Ok(())
+        // Buffers go on as they come: what upstream may attach to them or take them from is downstream's to say.
+        self.parent_propose_allocation(None, query)
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
