@@ -22,6 +22,21 @@ pub fn caps() -> gst::Caps {
     gst_video::VideoCapsBuilder::new().format_list(FORMATS.map(|(format, _)| format)).build()
 }
 
+/// What to tell of a video, which follows the video `old`, if its pixels are not square: faces are found and cut as if
+/// they were.
+pub fn square_pixels_advice(old: Option<&VideoInfo>, new: &VideoInfo) -> Option<String> {
+    let par = new.par();
+    let told = old.is_some_and(|old| old.par() == par);
+    (par.numer() != par.denom() && !told).then(|| {
+        format!(
+            "The pixels are not square ({}:{}), and faces are measured in pixels; put 'videoscale ! \
+             video/x-raw,pixel-aspect-ratio=1/1' before",
+            par.numer(),
+            par.denom()
+        )
+    })
+}
+
 fn pixel_format(format: VideoFormat) -> Option<PixelFormat> {
     FORMATS.iter().find(|(known, _)| *known == format).map(|(_, kernel)| *kernel)
 }

@@ -5,8 +5,8 @@ mod common;
 use std::{path::PathBuf, time::Instant};
 
 use common::{
-    assert_properties, element, end, info, init, leaks, memory, model_copy, picture, portrait, refused_start,
-    rgb, structures, timed, wait_for, Content, FORMATS, GREEN, PATIENCE,
+    assert_advised_once, assert_properties, element, end, info, init, leaks, memory, model_copy, picture,
+    portrait, refused_start, rgb, structures, timed, wait_for, Content, FORMATS, GREEN, PATIENCE,
 };
 use gst::prelude::*;
 use gst_check::Harness;
@@ -250,6 +250,17 @@ fn upstream_may_attach_what_downstream_understands() {
     assert!(!offered(&bench), "downstream would take padding for pixels");
     bench.harness.add_propose_allocation_meta(gst_video::VideoMeta::meta_api(), None);
     assert!(offered(&bench));
+}
+
+#[test]
+fn pixels_that_are_not_square_are_told_once() {
+    let par = gst::Fraction::new(16, 11);
+    let input = VideoInfo::builder(VideoFormat::I420, 320, 240).fps(video().fps()).par(par).build().unwrap();
+    let mut bench = Bench::new(&input);
+    bench.push(Content::Face, 0);
+    assert_advised_once(&bench.bus);
+    bench.harness.set_src_caps(video().to_caps().unwrap());
+    assert!(bench.bus.pop_filtered(&[gst::MessageType::Warning]).is_none(), "square pixels are fine");
 }
 
 #[test]

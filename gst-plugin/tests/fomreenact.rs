@@ -9,9 +9,9 @@ use std::{
 };
 
 use common::{
-    alone, assert_properties, convert, difference, element, end, error_on, info, init, leaks, memory,
-    model_copy, picture, portrait, refused_start, rgb, share_of, structures, timed, wait_for, Content,
-    FORMATS, GREEN, PATIENCE,
+    alone, assert_advised_once, assert_properties, convert, difference, element, end, error_on, info, init,
+    leaks, memory, model_copy, picture, portrait, refused_start, rgb, share_of, structures, timed, wait_for,
+    Content, FORMATS, GREEN, PATIENCE,
 };
 use gst::prelude::*;
 use gst_check::Harness;
@@ -455,6 +455,32 @@ fn a_portrait_file_named_while_the_driver_waits_is_taken() {
 }
 
 #[test]
+fn settings_that_change_while_the_driver_waits_count() {
+    let (mut bench, mut source) = with_source();
+    let pushed = waits_until(&mut bench, |element| {
+        element.set_property_from_str("source-crop", "none");
+        element.set_property("bypass", true);
+        element.set_property_from_str("marking", "");
+        send_portrait(&mut source, Content::Flat(GREEN));
+    });
+    assert_eq!(pushed, Ok(gst::FlowSuccess::Ok));
+    assert!(bench.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]).is_none());
+    let out = bench.harness.pull().unwrap();
+    assert!(share_of(&rgb(&out, &bench.output()), GREEN) > 0.9, "not the portrait as it is");
+    assert!(gst::meta::CustomMeta::from_buffer(&out, META).is_err());
+}
+
+#[test]
+fn a_portrait_file_that_is_taken_back_before_the_start_is_not_used() {
+    let mut bench = Bench::with(&driver(), ANY, |element| {
+        element.set_property("source-location", portrait().to_str());
+        element.set_property("source-location", None::<&str>);
+    });
+    let pushed = bench.harness.push(timed(picture(&driver(), Content::Face), 0));
+    assert_eq!(pushed, Err(gst::FlowError::Error));
+}
+
+#[test]
 fn there_is_one_source_pad() {
     let (element, _bus) = element("fomreenact");
     let template = element.pad_template("source").unwrap();
@@ -617,6 +643,26 @@ fn without_a_wish_downstream_the_output_has_the_models_size_and_the_inputs_forma
 }
 
 #[test]
+fn pixels_that_are_not_square_are_told_once_and_do_not_stretch_the_output() {
+    let (element, _bus) = element("fomreenact");
+    let stretched = "video/x-raw,format=RGB,width=64,height=64,framerate=25/1,pixel-aspect-ratio=4/3";
+    assert!(!element.static_pad("src").unwrap().query_accept_caps(&stretched.parse().unwrap()));
+
+    let par = gst::Fraction::new(16, 11);
+    let input = VideoInfo::builder(VideoFormat::I420, 320, 240)
+        .fps(gst::Fraction::new(25, 1))
+        .par(par)
+        .build()
+        .unwrap();
+    let mut bench = Bench::new(&input, "video/x-raw,width=128,height=128");
+    bench.push(Content::Face, 0);
+    assert_eq!(bench.output().par(), gst::Fraction::new(1, 1));
+    assert_advised_once(&bench.bus);
+    bench.harness.set_src_caps(driver().to_caps().unwrap());
+    assert!(bench.bus.pop_filtered(&[gst::MessageType::Warning]).is_none(), "square pixels are fine");
+}
+
+#[test]
 fn the_smallest_and_the_largest_frames_pass() {
     for (width, height) in [(1, 1), (1, 2000), (3, 5), (7680, 4320)] {
         let mut bench = Bench::new(&info(VideoFormat::I420, width, height), ANY);
@@ -762,6 +808,49 @@ fn a_seek_begins_a_new_search_for_the_face() {
 }
 
 #[test]
+fn another_driving_video_has_a_reference_of_its_own() {
+    let mut bench = Bench::with(&driver(), ANY, |element| {
+        element.set_property("source-location", portrait().to_str());
+        element.set_property_from_str("reference", "first");
+    });
+    let caps = driver().to_caps().unwrap();
+    let mut references = Vec::new();
+    for (n, stream) in ["one", "one", "two"].into_iter().enumerate() {
+        bench.harness.push_event(gst::event::StreamStart::new(stream));
+        bench.harness.set_src_caps(caps.clone());
+        bench.status();
+        bench.push(Content::Face, n as u64);
+        references.push(bench.status().contains(&"reference".to_owned()));
+    }
+    assert_eq!(references, [true, false, true]);
+}
+
+#[test]
+fn the_work_on_portraits_counts_as_processing_time_and_the_wait_for_them_does_not() {
+    let (mut bench, mut source) = with_source();
+    bench.element.set_property("bypass", true);
+    let mut released = Instant::now();
+    waits_until(&mut bench, |_| {
+        released = Instant::now();
+        send_portrait(&mut source, Content::Face);
+    })
+    .unwrap();
+    let at_most = released.elapsed().as_secs_f64() * 1000.0;
+    bench.harness.pull().unwrap();
+    let total =
+        |bench: &Bench| bench.element.property::<gst::Structure>("stats").get::<f64>("total").unwrap();
+    let with_portrait = total(&bench);
+    assert!(with_portrait <= at_most, "{with_portrait} ms of {at_most} ms");
+    let told = bench.harness.query_latency().unwrap().nseconds() as f64 / 1e6;
+    assert!((told - with_portrait).abs() < 0.01, "{told} ms, not {with_portrait} ms");
+    for n in 1..6 {
+        bench.push(Content::Face, n);
+    }
+    let without = total(&bench);
+    assert!(with_portrait > 3.0 * without, "{with_portrait} ms with a portrait, {without} ms without");
+}
+
+#[test]
 fn own_processing_time_is_added_to_the_latency_and_told() {
     let mut bench = Bench::new(&driver(), ANY);
     bench.harness.set_upstream_latency(gst::ClockTime::from_mseconds(100));
@@ -846,6 +935,37 @@ fn the_stream_is_tagged_before_its_first_frame_together_with_upstreams_tags() {
 }
 
 #[test]
+fn tags_that_show_the_driver_or_tell_their_place_do_not_pass() {
+    let mut bench = Bench::new(&driver(), ANY);
+    bench.push(Content::Face, 0);
+    tags_of(&mut bench.harness);
+    let face = gst::Sample::builder().buffer(&picture(&driver(), Content::Face)).build();
+    for scope in [gst::TagScope::Global, gst::TagScope::Stream] {
+        let mut upstream = gst::TagList::new();
+        {
+            let upstream = upstream.make_mut();
+            upstream.set_scope(scope);
+            upstream.add::<gst::tags::Image>(&face, gst::TagMergeMode::Append);
+            upstream.add::<gst::tags::GeoLocationCity>(&"Berlin", gst::TagMergeMode::Append);
+        }
+        assert!(bench.harness.push_event(gst::event::Tag::new(upstream.clone())));
+        assert!(tags_of(&mut bench.harness).is_empty(), "{scope:?}: an event without tags");
+        upstream.make_mut().add::<gst::tags::Title>(&"Film", gst::TagMergeMode::Append);
+        let event = gst::event::Tag::new(upstream);
+        let seqnum = event.seqnum();
+        assert!(bench.harness.push_event(event));
+        let event = bench.harness.pull_event().unwrap();
+        assert_eq!(event.seqnum(), seqnum);
+        let gst::EventView::Tag(tags) = event.view() else { panic!("{event:?}") };
+        let tags = tags.tag();
+        assert_eq!(tags.scope(), scope);
+        assert_eq!(tags.get::<gst::tags::Title>().unwrap().get(), "Film");
+        assert!(tags.get::<gst::tags::Image>().is_none(), "{tags:?}");
+        assert!(tags.get::<gst::tags::GeoLocationCity>().is_none(), "{tags:?}");
+    }
+}
+
+#[test]
 fn the_mark_survives_conversion_scaling_and_a_tee() {
     init();
     let pipeline = gst::parse::launch(&format!(
@@ -919,13 +1039,26 @@ fn what_describes_the_drivers_picture_does_not_reach_the_output() {
         let clock: gst::Caps = "timestamp/x-unix".parse().unwrap();
         gst::ReferenceTimestampMeta::add(writable, &clock, gst::ClockTime::SECOND, None);
     }
+    // Without tags, as relations of an analysis are.
+    const FOREIGN: &str = "GstForeignTestMeta";
+    if !gst::meta::CustomMeta::is_registered(FOREIGN) {
+        gst::meta::CustomMeta::register(FOREIGN, &[]);
+    }
+    gst::meta::CustomMeta::add(buffer.get_mut().unwrap(), FOREIGN).unwrap();
+    gst_video::VideoCaptionMeta::add(
+        buffer.get_mut().unwrap(),
+        gst_video::VideoCaptionType::Cea708Raw,
+        &[0xfc, 0x20, 0x20],
+    );
     let held = picture(&driver(), Content::Flat(GREEN));
     gst::ParentBufferMeta::add(buffer.get_mut().unwrap(), &held);
     bench.harness.push(buffer).unwrap();
     let out = bench.harness.pull().unwrap();
     assert!(out.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
     assert!(out.meta::<gst::ParentBufferMeta>().is_none(), "it holds a frame of the driver");
+    assert!(gst::meta::CustomMeta::from_buffer(&out, FOREIGN).is_err(), "nobody knows what it tells");
     assert!(out.meta::<gst::ReferenceTimestampMeta>().is_some(), "when it was taken is still true");
+    assert!(out.meta::<gst_video::VideoCaptionMeta>().is_some(), "what is said is still said");
 }
 
 // Control.

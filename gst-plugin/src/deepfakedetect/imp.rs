@@ -11,6 +11,9 @@
  * `fake` or `uncertain`), `marked` (the frame says of itself that it is synthetic) and `stale` (repeated from an
  * earlier frame, see #deepfakedetect:interval).
  *
+ * Faces are measured in pixels: where these are not square a warning says so; put
+ * `videoscale ! video/x-raw,pixel-aspect-ratio=1/1` before.
+ *
  * Element messages:
  *
  * * `deepfakedetect`, one a frame: `timestamp`, `stream-time`, `running-time`, `width`, `height`, `marked`, and
@@ -202,7 +205,9 @@ impl BaseTransformImpl for DeepfakeDetect {
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let info = VideoInfo::from_caps(incaps)
             .map_err(|_| gst::loggable_error!(CAT, "these caps are no video: {}", incaps))?;
+        let mut advice = None;
         if let Some(state) = lock(&self.state).as_mut() {
+            advice = frame::square_pixels_advice(state.info.as_ref(), &info);
             if state
                 .info
                 .as_ref()
@@ -212,6 +217,9 @@ impl BaseTransformImpl for DeepfakeDetect {
                 state.inspector.flush();
             }
             state.info = Some(info);
+        }
+        if let Some(advice) = advice {
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("{}", advice), ["{}", incaps]);
         }
         Ok(())
     }

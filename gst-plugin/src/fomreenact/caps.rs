@@ -4,12 +4,19 @@ use gst::{Caps, CapsIntersectMode, Fraction, PadDirection};
 
 use crate::frame;
 
+/// What the element gives. The model's picture is square, and must not be shown stretched.
+pub fn output() -> Caps {
+    let mut caps = frame::caps();
+    caps.make_mut().set("pixel-aspect-ratio", Fraction::new(1, 1));
+    caps
+}
+
 /// What the other side may be for `caps` on the side of `direction`: any format and size at the same frame rate.
-/// The output is progressive.
+/// The output is progressive and has square pixels.
 pub fn transform(direction: PadDirection, caps: &Caps, filter: Option<&Caps>) -> Caps {
     let mut other = Caps::new_empty();
     for structure in caps.iter() {
-        let mut any = frame::caps();
+        let mut any = if direction == PadDirection::Sink { output() } else { frame::caps() };
         let any_ref = any.make_mut();
         if let Ok(rate) = structure.value("framerate") {
             any_ref.set_value("framerate", rate.clone());
@@ -25,8 +32,8 @@ pub fn transform(direction: PadDirection, caps: &Caps, filter: Option<&Caps>) ->
     }
 }
 
-/// Chooses among `other`: towards downstream the input's format where it is possible, and the model's size with
-/// square pixels where downstream does not ask for another.
+/// Chooses among `other`: towards downstream the input's format where it is possible, and the model's size
+/// where downstream does not ask for another.
 pub fn fixate(
     direction: PadDirection,
     caps: &Caps,
@@ -43,11 +50,6 @@ pub fn fixate(
         if let Some(wanted) = other.make_mut().structure_mut(0) {
             if let Some(format) = format {
                 wanted.fixate_field_str("format", &format);
-            }
-            if wanted.has_field("pixel-aspect-ratio") {
-                wanted.fixate_field_nearest_fraction("pixel-aspect-ratio", Fraction::new(1, 1));
-            } else {
-                wanted.set("pixel-aspect-ratio", Fraction::new(1, 1));
             }
             // If one side is fixed, the other follows it in the model's proportions.
             let fixed = |structure: &gst::StructureRef, side| structure.get::<i32>(side).ok();
@@ -88,7 +90,7 @@ mod tests {
             .unwrap()
     }
 
-    fn output(downstream: &str) -> VideoInfo {
+    fn negotiated(downstream: &str) -> VideoInfo {
         let input = input();
         let downstream: Caps = downstream.parse().unwrap();
         let possible = transform(PadDirection::Sink, &input, Some(&downstream));
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_output_has_the_models_size_the_inputs_format_and_square_pixels() {
-        let info = output("video/x-raw");
+        let info = negotiated("video/x-raw");
         assert_eq!((info.width(), info.height()), (256, 256));
         assert_eq!(info.format(), gst_video::VideoFormat::Nv12);
         assert_eq!(info.par(), Fraction::new(1, 1));
@@ -105,17 +107,25 @@ mod tests {
     }
 
     #[test]
+    fn the_output_is_never_stretched() {
+        let stretched: Caps = "video/x-raw,pixel-aspect-ratio=4/3".parse().unwrap();
+        assert!(transform(PadDirection::Sink, &input(), Some(&stretched)).is_empty());
+        // Whatever the driver's pixels are.
+        assert!(transform(PadDirection::Src, &output(), None).can_intersect(&input()));
+    }
+
+    #[test]
     fn downstream_decides_on_format_and_size() {
-        let info = output("video/x-raw,format=BGRx,width=333,height=77");
+        let info = negotiated("video/x-raw,format=BGRx,width=333,height=77");
         assert_eq!((info.width(), info.height()), (333, 77));
         assert_eq!(info.format(), gst_video::VideoFormat::Bgrx);
     }
 
     #[test]
     fn one_side_alone_keeps_the_proportions() {
-        let info = output("video/x-raw,width=512");
+        let info = negotiated("video/x-raw,width=512");
         assert_eq!((info.width(), info.height()), (512, 512));
-        let info = output("video/x-raw,height=100");
+        let info = negotiated("video/x-raw,height=100");
         assert_eq!((info.width(), info.height()), (100, 100));
     }
 

@@ -11,8 +11,13 @@
  * different streaming threads (a queue behind a tee). Frames on the pad `source` are taken as they come and not
  * synchronised to the driver; put `clocksync` before it to play a file as a moving portrait.
  *
- * The output has the size and format that downstream asks for, else the model's size with square pixels. Frame
- * rate, timestamps and durations are those of the driver. By default (#fomreenact:marking) every buffer carries the
+ * The output has the size and format that downstream asks for, else the model's size, and always square pixels. Faces
+ * are measured in pixels: where the driver's are not square a warning says so; put
+ * `videoscale ! video/x-raw,pixel-aspect-ratio=1/1` before. Frame rate, timestamps and durations are those of the
+ * driver. Frames that are late at the sink are dropped before they are animated; `qos=false` keeps all.
+ *
+ * Of the driver's metadata only reference timestamps, time codes and captions are kept, and of its tags neither
+ * pictures and attachments nor places. By default (#fomreenact:marking) every buffer carries the
  * custom metadata `GstDeepfakeSyntheticMeta` (`generator`, `model`, `digital-source-type`), and the stream the tags
  * `synthetic-media`, `comment` and `keywords`.
  *
@@ -59,12 +64,12 @@ use super::{
     caps,
     portrait::{Next, Portrait, Reason, Slot},
     settings::{self, MarkingFlags, Settings},
-    tags::Tags,
+    tags::{without_driver, Tags},
 };
 use crate::{
     engine, frame,
     latency::{self, Latency},
-    marking::Marking,
+    marking::{self, Marking},
     meta::Times,
     stats::Stats,
 };
@@ -81,6 +86,7 @@ struct State {
     applied: ReenactSettings,
     marking: Marking,
     infos: Option<(VideoInfo, VideoInfo)>,
+    stream_id: Option<String>,
     /// The portrait in use, to be cut anew when the crop changes.
     portrait: Option<Portrait>,
     /// Why the last portrait could not be used, if it could not.
@@ -181,11 +187,10 @@ impl ObjectImpl for FomReenact {
         settings.set(pspec.name(), value);
         match pspec.name() {
             // A path that is taken away leaves the portrait that was read from it.
-            "source-location" => {
-                if let Some(path) = settings.source_location.clone() {
-                    self.slot.put_file(path);
-                }
-            }
+            "source-location" => match settings.source_location.clone() {
+                Some(path) => self.slot.put_file(path),
+                None => self.slot.forget_file(None),
+            },
             "marking" => lock(&self.tags).marking_changed(),
             _ => (),
         }
@@ -217,14 +222,13 @@ impl ElementImpl for FomReenact {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             use gst::{PadDirection, PadPresence};
-            let caps = frame::caps();
             [
-                ("sink", PadDirection::Sink, PadPresence::Always),
-                ("src", PadDirection::Src, PadPresence::Always),
-                (SOURCE, PadDirection::Sink, PadPresence::Request),
+                ("sink", PadDirection::Sink, PadPresence::Always, frame::caps()),
+                ("src", PadDirection::Src, PadPresence::Always, caps::output()),
+                (SOURCE, PadDirection::Sink, PadPresence::Request, frame::caps()),
             ]
             .into_iter()
-            .filter_map(|(name, direction, presence)| {
+            .filter_map(|(name, direction, presence, caps)| {
                 gst::PadTemplate::new(name, direction, presence, &caps).ok()
             })
             .collect()
@@ -316,7 +320,7 @@ impl BaseTransformImpl for FomReenact {
         let portrait = settings.source_location.clone().map(Portrait::File);
         if let Some(portrait) = &portrait {
             show(portrait, &mut reenactor).map_err(|unusable| unusable.error)?;
-            self.slot.forget_file();
+            self.slot.forget_file(settings.source_location.as_deref());
         }
         let portraits = u64::from(portrait.is_some());
         let status = engine::status("fomreenact-status", reenactor.report());
@@ -331,8 +335,15 @@ impl BaseTransformImpl for FomReenact {
         lock(&self.tags).start_stream();
         self.calibrate.store(false, Ordering::Relaxed);
         let marking = Marking::new("fomreenact", &settings.model);
-        *lock(&self.state) =
-            Some(State { reenactor, applied, marking, infos: None, portrait, unusable: None });
+        *lock(&self.state) = Some(State {
+            reenactor,
+            applied,
+            marking,
+            infos: None,
+            stream_id: None,
+            portrait,
+            unusable: None,
+        });
         self.post(status);
         Ok(())
     }
@@ -373,13 +384,19 @@ impl BaseTransformImpl for FomReenact {
             );
             return Err(gst::loggable_error!(CAT, "interlaced input"));
         }
+        let mut advice = None;
         if let Some(state) = lock(&self.state).as_mut() {
+            let old = state.infos.as_ref().map(|(old, _)| old);
+            advice = frame::square_pixels_advice(old, &input);
             let size = |info: &VideoInfo| (info.width(), info.height());
-            if state.infos.as_ref().is_some_and(|(old, _)| size(old) != size(&input)) {
+            if old.is_some_and(|old| size(old) != size(&input)) {
                 // Nothing is where it was.
                 state.reenactor.flush();
             }
             state.infos = Some((input, output));
+        }
+        if let Some(advice) = advice {
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("{}", advice), ["{}", incaps]);
         }
         Ok(())
     }
@@ -415,8 +432,18 @@ impl BaseTransformImpl for FomReenact {
         meta: gst::MetaRef<'a, gst::Meta>,
         _inbuf: &'a gst::BufferRef,
     ) -> bool {
-        // What describes the driver's picture, or holds it, does not describe the output.
-        meta.tags().is_empty()
+        // Anything else may describe the driver's picture, or hold it. These tell of time and of what is said, and
+        // that a driver that was synthetic itself still is, whatever the marking here.
+        let kept = [
+            gst::ReferenceTimestampMeta::meta_api(),
+            gst_video::VideoTimeCodeMeta::meta_api(),
+            gst_video::VideoCaptionMeta::meta_api(),
+        ];
+        let api = meta.api();
+        kept.contains(&api)
+            // Not known to every GStreamer that this runs with.
+            || api.name() == "GstAncillaryMetaAPI"
+            || meta.try_as_custom_meta().is_some_and(|custom| custom.has_name(marking::META))
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
@@ -437,13 +464,18 @@ impl BaseTransformImpl for FomReenact {
                 }
                 self.slot.set_flushing(false);
             }
-            gst::EventView::StreamStart(_) => lock(&self.tags).start_stream(),
-            gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => {
-                lock(&self.tags).set_upstream(tag.tag_owned());
-                if let Some(tags) = self.due_tags() {
-                    let merged = gst::event::Tag::builder(tags).seqnum(event.seqnum()).build();
-                    return self.parent_sink_event(merged);
-                }
+            gst::EventView::StreamStart(start) => self.start_stream(start.stream_id()),
+            gst::EventView::Tag(tag) => {
+                // Where nothing is left there is nothing to say.
+                let Some(left) = without_driver(tag.tag()) else { return true };
+                let tags = if left.scope() == gst::TagScope::Stream {
+                    lock(&self.tags).set_upstream(left.clone());
+                    self.due_tags().unwrap_or(left)
+                } else {
+                    left
+                };
+                let changed = gst::event::Tag::builder(tags).seqnum(event.seqnum()).build();
+                return self.parent_sink_event(changed);
             }
             _ => (),
         }
@@ -467,9 +499,7 @@ impl BaseTransformImpl for FomReenact {
         inbuf: &gst::Buffer,
         outbuf: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let settings = lock(&self.settings).clone();
-        self.apply(&settings);
-        self.take_portraits()?;
+        let (settings, preparing) = self.take_portraits()?;
         if let Some(tags) = self.due_tags() {
             self.obj().src_pad().push_event(gst::event::Tag::new(tags));
         }
@@ -478,7 +508,7 @@ impl BaseTransformImpl for FomReenact {
             self.post_error_message(message);
             gst::FlowError::Error
         })?;
-        let took = started.elapsed();
+        let took = preparing + started.elapsed();
         {
             let mut stats = lock(&self.stats);
             stats.count("frames", 1);
@@ -533,18 +563,36 @@ impl FomReenact {
         }
     }
 
-    /// Sees to it that there is a portrait, the newest; waits for one if need be.
-    fn take_portraits(&self) -> Result<(), gst::FlowError> {
+    /// The settings as they are now, which the engine has got.
+    fn apply_settings(&self) -> Settings {
+        let settings = lock(&self.settings).clone();
+        self.apply(&settings);
+        settings
+    }
+
+    /// Sees to it that there is a portrait, the newest; waits for one if need be. Returns the settings for the frame,
+    /// those of after the wait, and how long it worked, which the wait is no part of.
+    fn take_portraits(&self) -> Result<(Settings, Duration), gst::FlowError> {
+        let mut worked = Duration::ZERO;
         loop {
+            let started = Instant::now();
+            let settings = self.apply_settings();
+            worked += started.elapsed();
             let have = lock(&self.state).as_ref().is_some_and(|state| state.reenactor.has_portrait());
             match self.slot.next(have) {
-                Next::Keep => return Ok(()),
+                Next::Keep => return Ok((settings, worked)),
                 Next::Flushing => return Err(gst::FlowError::Flushing),
                 Next::Missing(reason) => {
                     self.post_error_message(self.missing(reason));
                     return Err(gst::FlowError::Error);
                 }
-                Next::Take(portrait) => self.take(&portrait),
+                Next::Take(portrait) => {
+                    let started = Instant::now();
+                    // It may have come after a wait, and be cut by what was set meanwhile.
+                    self.apply_settings();
+                    self.take(&portrait);
+                    worked += started.elapsed();
+                }
             }
         }
     }
@@ -587,6 +635,17 @@ impl FomReenact {
                 gst::ResourceError::Settings,
                 ("There is no portrait: the stream on the pad 'source' ended without a picture")
             ),
+        }
+    }
+
+    /// A driving video that follows another has tags, a face and a reference of its own.
+    fn start_stream(&self, id: &str) {
+        lock(&self.tags).start_stream();
+        if let Some(state) = lock(&self.state).as_mut() {
+            if state.stream_id.as_deref().is_some_and(|old| old != id) {
+                state.reenactor.flush();
+            }
+            state.stream_id = Some(id.to_owned());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where portraits arrive, from a file or the pad `source`, and where the driving stream waits for one.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
@@ -151,10 +151,11 @@ impl Slot {
         self.change(|inner| inner.ended = true);
     }
 
-    /// A file that was named is no news: it has been read.
-    pub fn forget_file(&self) {
+    /// A file that was named is no news: `read` has been read, and not another named meanwhile. Without `read` whichever
+    /// it is: its name was taken back.
+    pub fn forget_file(&self, read: Option<&Path>) {
         self.change(|inner| {
-            if matches!(inner.pending, Some(Portrait::File(_))) {
+            if matches!(&inner.pending, Some(Portrait::File(path)) if read.is_none_or(|read| read == path)) {
                 inner.pending = None;
             }
         });
@@ -202,5 +203,40 @@ impl Slot {
             }
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(path: &str) -> Slot {
+        let slot = Slot::default();
+        slot.start();
+        slot.put_file(path.into());
+        slot
+    }
+
+    #[test]
+    fn a_file_that_was_read_is_no_news_but_one_named_meanwhile_is() {
+        let slot = slot("a.png");
+        slot.forget_file(Some(Path::new("a.png")));
+        assert!(matches!(slot.next(true), Next::Keep));
+        slot.put_file("b.png".into());
+        slot.forget_file(Some(Path::new("a.png")));
+        let next = slot.next(true);
+        assert!(matches!(&next, Next::Take(Portrait::File(path)) if path == Path::new("b.png")), "{next:?}");
+    }
+
+    #[test]
+    fn a_file_whose_name_is_taken_back_is_forgotten_and_a_frame_is_not() {
+        let slot = slot("a.png");
+        slot.forget_file(None);
+        assert!(matches!(slot.next(true), Next::Keep));
+        gst::init().unwrap();
+        slot.set_info(VideoInfo::builder(gst_video::VideoFormat::Rgb, 4, 4).build().unwrap());
+        slot.put_frame(gst::Buffer::new()).unwrap();
+        slot.forget_file(None);
+        assert!(matches!(slot.next(true), Next::Take(Portrait::Frame(..))));
     }
 }

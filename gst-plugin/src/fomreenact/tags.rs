@@ -1,8 +1,21 @@
 //! The stream's tags: upstream's, and ours.
 
-use gst::TagList;
+use gst::{TagList, TagListRef};
 
 use crate::marking::Marking;
+
+/// What is left of the tags `tags` of the driving video without those that may show who drives or tell where they are.
+/// `None` if nothing is.
+pub fn without_driver(tags: &TagListRef) -> Option<TagList> {
+    let tells = |name: &str| {
+        matches!(name, "image" | "preview-image" | "attachment") || name.starts_with("geo-location-")
+    };
+    let mut left = tags.to_owned();
+    for (name, _) in tags.iter_generic().filter(|(name, _)| tells(name)) {
+        left.make_mut().remove_generic(name);
+    }
+    (left.n_tags() > 0).then_some(left)
+}
 
 /// What has to be said downstream.
 #[derive(Debug, Default)]
@@ -74,6 +87,27 @@ mod tests {
         tags.marking_changed();
         let without = tags.due(None).unwrap();
         assert!(!synthetic(&without) && without.get::<gst::tags::Title>().is_some());
+    }
+
+    #[test]
+    fn what_tells_of_the_driver_is_left_out_and_the_scope_kept() {
+        gst::init().unwrap();
+        let mut tags = TagList::new();
+        {
+            let tags = tags.make_mut();
+            tags.set_scope(gst::TagScope::Global);
+            let picture = gst::Sample::builder().buffer(&gst::Buffer::with_size(3).unwrap()).build();
+            tags.add::<gst::tags::Image>(&picture, gst::TagMergeMode::Append);
+            tags.add::<gst::tags::PreviewImage>(&picture, gst::TagMergeMode::Append);
+            tags.add::<gst::tags::Attachment>(&picture, gst::TagMergeMode::Append);
+            tags.add::<gst::tags::GeoLocationLatitude>(&52.5, gst::TagMergeMode::Append);
+            tags.add::<gst::tags::GeoLocationName>(&"home", gst::TagMergeMode::Append);
+        }
+        assert!(without_driver(&tags).is_none());
+        tags.make_mut().add::<gst::tags::Title>(&"film", gst::TagMergeMode::Append);
+        let left = without_driver(&tags).unwrap();
+        assert_eq!((left.n_tags(), left.scope()), (1, gst::TagScope::Global));
+        assert_eq!(left.get::<gst::tags::Title>().unwrap().get(), "film");
     }
 
     #[test]

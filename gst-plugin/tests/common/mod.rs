@@ -181,6 +181,15 @@ pub fn error_on(bus: &gst::Bus) -> (glib::Error, String) {
     (error.error(), error.debug().map(|d| d.to_string()).unwrap_or_default())
 }
 
+/// Asserts one warning, which says what to do about pixels that are not square. Other messages are lost.
+pub fn assert_advised_once(bus: &gst::Bus) {
+    let warnings: Vec<_> = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning])).collect();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    let gst::MessageView::Warning(warning) = warning.view() else { unreachable!() };
+    assert!(warning.error().matches(gst::StreamError::Format), "{warning:?}");
+    assert!(warning.error().message().contains("pixel-aspect-ratio=1/1"), "{warning:?}");
+}
+
 /// The structures of the element messages `name` that are on the bus; other messages are lost.
 pub fn structures(bus: &gst::Bus, name: &str) -> Vec<gst::Structure> {
     std::iter::from_fn(|| bus.pop())
