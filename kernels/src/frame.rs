@@ -153,21 +153,28 @@ pub struct PlaneMut<'a> {
     pub stride: usize,
 }
 
-fn check_plane(
+/// Whether `planes`, given by their lengths and strides in bytes, hold a picture of that format and size.
+fn check(
     format: PixelFormat,
-    plane: usize,
     (width, height): (usize, usize),
-    have: usize,
-    stride: usize,
+    planes: impl ExactSizeIterator<Item = (usize, usize)>,
 ) -> Result<(), FrameError> {
-    let row = format.row_bytes(plane, width);
-    let rows = format.rows(plane, height);
-    if stride < row {
-        return Err(FrameError::Stride { plane, stride, row });
+    if width == 0 || height == 0 {
+        return Err(FrameError::Empty(width, height));
     }
-    // The last row needs no padding behind it.
-    if stride.checked_mul(rows - 1).and_then(|n| n.checked_add(row)).is_none_or(|need| have < need) {
-        return Err(FrameError::TooShort { plane, have, rows, stride });
+    if planes.len() != format.planes() {
+        return Err(FrameError::PlaneCount(format, format.planes(), planes.len()));
+    }
+    for (plane, (have, stride)) in planes.enumerate() {
+        let row = format.row_bytes(plane, width);
+        let rows = format.rows(plane, height);
+        if stride < row {
+            return Err(FrameError::Stride { plane, stride, row });
+        }
+        // The last row needs no padding behind it.
+        if stride.checked_mul(rows - 1).and_then(|n| n.checked_add(row)).is_none_or(|need| have < need) {
+            return Err(FrameError::TooShort { plane, have, rows, stride });
+        }
     }
     Ok(())
 }
@@ -194,15 +201,7 @@ impl<'a> Frame<'a> {
         height: usize,
         planes: Vec<Plane<'a>>,
     ) -> Result<Self, FrameError> {
-        if width == 0 || height == 0 {
-            return Err(FrameError::Empty(width, height));
-        }
-        if planes.len() != format.planes() {
-            return Err(FrameError::PlaneCount(format, format.planes(), planes.len()));
-        }
-        for (index, plane) in planes.iter().enumerate() {
-            check_plane(format, index, (width, height), plane.data.len(), plane.stride)?;
-        }
+        check(format, (width, height), planes.iter().map(|p| (p.data.len(), p.stride)))?;
         Ok(Self { format, color, width, height, planes })
     }
 
@@ -250,15 +249,7 @@ impl<'a> FrameMut<'a> {
         height: usize,
         planes: Vec<PlaneMut<'a>>,
     ) -> Result<Self, FrameError> {
-        if width == 0 || height == 0 {
-            return Err(FrameError::Empty(width, height));
-        }
-        if planes.len() != format.planes() {
-            return Err(FrameError::PlaneCount(format, format.planes(), planes.len()));
-        }
-        for (index, plane) in planes.iter().enumerate() {
-            check_plane(format, index, (width, height), plane.data.len(), plane.stride)?;
-        }
+        check(format, (width, height), planes.iter().map(|p| (p.data.len(), p.stride)))?;
         Ok(Self { format, color, width, height, planes })
     }
 

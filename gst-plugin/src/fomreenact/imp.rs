@@ -643,7 +643,7 @@ impl FomReenact {
         lock(&self.tags).start_stream();
         if let Some(state) = lock(&self.state).as_mut() {
             if state.stream_id.as_deref().is_some_and(|old| old != id) {
-                state.reenactor.flush();
+                state.reenactor.new_stream();
             }
             state.stream_id = Some(id.to_owned());
         }
