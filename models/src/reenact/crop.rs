@@ -27,6 +27,24 @@ impl Square {
         }
     }
 
+    /// The same square, moved into a `picture` of that size as far as it fits, as the pictures of the training were cut:
+    /// what lies there is better than anything made up for the outside.
+    pub fn within(self, picture: (usize, usize)) -> Self {
+        let half = self.side / 2.0;
+        let inside = |center: f32, length: usize| {
+            let length = length as f32;
+            if self.side <= length {
+                center.clamp(half, length - half)
+            } else {
+                center
+            }
+        };
+        Self {
+            center: Point { x: inside(self.center.x, picture.0), y: inside(self.center.y, picture.1) },
+            ..self
+        }
+    }
+
     /// As a rectangle.
     pub fn rect(&self) -> Rect {
         Rect::square(self.center, self.side)
@@ -141,6 +159,15 @@ mod tests {
         follower.step(at(100.0, 100.0), FRAME);
         assert_eq!(follower.step(at(300.0, 100.0), FRAME), at(300.0, 100.0));
         assert_eq!(follower.step(at(300.0, 250.0), FRAME), at(300.0, 250.0));
+    }
+
+    #[test]
+    fn a_square_that_reaches_outside_is_moved_in_where_it_fits() {
+        let square = Square { center: Point { x: 30.0, y: 95.0 }, side: 80.0 };
+        assert_eq!(square.within((100, 100)).rect(), Rect::new(0.0, 20.0, 80.0, 80.0));
+        assert_eq!(square.within((60, 100)).rect(), Rect::new(-10.0, 20.0, 80.0, 80.0), "too narrow to fit");
+        let inside = Square { center: Point { x: 50.0, y: 50.0 }, side: 80.0 };
+        assert_eq!(inside.within((100, 100)), inside);
     }
 
     #[test]

@@ -187,7 +187,11 @@ impl Reenactor {
         let landmarks = face.and_then(|track| normalise(&track.landmarks.points));
         let map = match (self.settings.source_crop, face) {
             (CropMode::Track, None) => return Err(Error::NoFaceInPortrait),
-            (CropMode::Track, Some(track)) => face_map(&self.fomm, &track.landmarks),
+            (CropMode::Track, Some(track)) => {
+                let square = Square::about_face(track.landmarks.bounding_box(), self.fomm.crop());
+                let (width, height) = self.fomm.size();
+                Affine::from_rect(square.within((frame.width(), frame.height())).rect(), width, height)
+            }
             (mode, _) => fixed_map(mode, (frame.width(), frame.height()), self.fomm.size()),
         };
         let encoded = self.fomm.encode(frame, &map, &mut times)?;
@@ -394,13 +398,6 @@ impl Driver {
         self.last_time = time;
         elapsed.min(LONGEST_INTERVAL)
     }
-}
-
-/// Where the network's input lies about a face.
-fn face_map(fomm: &Fomm, landmarks: &Landmarks) -> Affine {
-    let square = Square::about_face(landmarks.bounding_box(), fomm.crop());
-    let (width, height) = fomm.size();
-    Affine::from_rect(square.rect(), width, height)
 }
 
 /// The largest face that was seen in the last frame.

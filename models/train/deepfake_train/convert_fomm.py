@@ -66,7 +66,7 @@ def convert_fomm(
                 "mean": [0.0, 0.0, 0.0],
                 "std": [1.0, 1.0, 1.0],
             },
-            "crop": {"scale": 1.7, "shift": [0.0, -0.06], "border": "mirror"},
+            "crop": {"scale": 1.7, "shift": [0.0, -0.06], "border": "replicate"},
             "fomm": {
                 "keypoints": model.config.keypoints,
                 "align_corners": align_corners,
