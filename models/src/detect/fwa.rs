@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use deepfake_kernels::{sample, Affine, Frame, Layout, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{sample, Affine, Frame, Point, Rect, SampleSpec, Tensor};
 
 use crate::{
     engine::{self, BackendReport, Engine, EngineOptions},
@@ -36,6 +36,8 @@ const JITTER: [[f32; 3]; MOST_CROPS] = [
 pub struct Fwa {
     engine: Arc<dyn Engine>,
     spec: SampleSpec,
+    /// Of one picture.
+    input_shape: [usize; 4],
     crop: Crop,
     output: String,
     threshold: f32,
@@ -63,6 +65,7 @@ impl Fwa {
         Ok(Self {
             engine: engine::load(manifest, "network", options)?,
             spec: manifest.sample_spec(crop.border()),
+            input_shape: manifest.input_shape(1),
             crop,
             output: fwa.output.clone(),
             threshold: fwa.threshold,
@@ -105,10 +108,8 @@ impl Fwa {
             return Ok(Vec::new());
         }
         let (width, height) = (self.spec.width, self.spec.height);
-        let shape = match self.spec.layout {
-            Layout::Nchw => [batch, 3, height, width],
-            Layout::Nhwc => [batch, height, width, 3],
-        };
+        let mut shape = self.input_shape;
+        shape[0] = batch;
         let input = self.input.reshape_for_write(&shape);
         times.measure(Stage::Sample, || {
             let maps = faces
