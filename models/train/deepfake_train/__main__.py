@@ -10,9 +10,14 @@ from pathlib import Path
 
 
 def _convert_fomm(arguments: argparse.Namespace) -> None:
-    from .convert_fomm import convert_fomm
+    from .convert_fomm import convert_fomm, write_random_fomm
 
-    convert_fomm(arguments.weights, arguments.out, align_corners=arguments.align_corners)
+    if arguments.random is not None:
+        write_random_fomm(arguments.out, preset=arguments.preset, seed=arguments.random)
+    else:
+        convert_fomm(
+            arguments.weights, arguments.out, align_corners=arguments.align_corners, half=arguments.half
+        )
 
 
 def _convert_fwa(arguments: argparse.Namespace) -> None:
@@ -80,8 +85,16 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="weights to a zoo folder").add_subparsers(required=True)
     fomm = convert.add_parser("fomm", help="a FOMM checkpoint in the published key layout, any widths")
-    fomm.add_argument("--weights", type=Path, required=True)
+    origin = fomm.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--weights", type=Path)
+    origin.add_argument("--random", type=int, metavar="SEED", help="random weights instead, for measurements")
+    fomm.add_argument(
+        "--preset", choices=("vox", "lite", "tiny"), default="vox", help="widths of a random model"
+    )
     fomm.add_argument("--out", type=Path, required=True)
+    fomm.add_argument(
+        "--half", action=argparse.BooleanOptionalAction, default=True, help="half-precision twins (default)"
+    )
     fomm.add_argument("--align-corners", action=argparse.BooleanOptionalAction, default=True)
     fomm.set_defaults(run=_convert_fomm)
     fwa = convert.add_parser("fwa", help="a classifier as exported by its training")

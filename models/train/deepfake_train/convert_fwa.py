@@ -6,7 +6,8 @@ from pathlib import Path
 
 import onnx
 
-from .manifest import Manifest
+from .half_precision import half_trunk
+from .manifest import Manifest, half_role
 
 # sigmoid(-0.34), and sigmoid(-0.85): see the model card
 THRESHOLD = 0.416
@@ -16,7 +17,7 @@ CROP = {"scale": 1.51, "shift": [0.0, -0.046], "border": "mirror"}
 
 
 def convert_fwa(weights: Path, out: Path) -> None:
-    """Checks the graph's names and shapes, gives it the fixed ones, and writes the manifest."""
+    """Checks names and shapes, gives the graph the fixed ones; writes both precisions and the manifest."""
     model = onnx.load(weights)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise ValueError(f"{weights}: one input and one output expected")
@@ -28,6 +29,7 @@ def convert_fwa(weights: Path, out: Path) -> None:
     onnx.checker.check_model(model, full_check=True)
     out.mkdir(parents=True, exist_ok=True)
     onnx.save(model, out / "fwa-lite.onnx")
+    onnx.save(half_trunk(model), out / "fwa-lite-fp16.onnx")
     Manifest(
         name="fwa-lite",
         kind="fwa",
@@ -35,7 +37,7 @@ def convert_fwa(weights: Path, out: Path) -> None:
         licence="(MIT OR Apache-2.0) AND BSD-3-Clause",
         origin="Trained by this project on 1,973 synthetic faces with fakes made on the way; "
         "the trunk starts from torchvision's MobileNetV2 ImageNet weights.",
-        files={"network": "fwa-lite.onnx"},
+        files={"network": "fwa-lite.onnx", half_role("network"): "fwa-lite-fp16.onnx"},
         sections={
             "input": {
                 "width": 224,

@@ -2,6 +2,9 @@
 
 Only plain operators are used. Arithmetic on coordinates is elementwise rather than by MatMul, so that no
 runtime computes it in TF32.
+
+``half`` writes the same networks for half precision: the convolution trunks in it, everything that handles
+coordinates (low-pass of the pictures, softmax, motions, sampling) in float32, inputs and outputs float32.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ class _Writer(GraphWriter):
     ``plain`` writes everything in its straightforward form, to measure what the rewrites bring.
     """
 
-    def __init__(self, name: str, tensors: Tensors, *, plain: bool) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, tensors: Tensors, *, plain: bool, half: bool) -> None:
+        super().__init__(name, half=half)
         self.tensors, self.plain = tensors, plain
 
     def conv_block(self, x: str, prefix: str, *, downsample: bool = False) -> str:
@@ -74,7 +77,7 @@ class _Writer(GraphWriter):
         """The norm between the convolutions folds into the first one; the norm before them has to stay."""
         scale, shift = batch_norm_affine(self.tensors, f"{prefix}.norm1")
         zeros, ones = np.zeros_like(scale), np.ones_like(scale)
-        parameters = [self.constant(value) for value in (scale, shift, zeros, ones)]
+        parameters = [self.constant(value, like=x) for value in (scale, shift, zeros, ones)]
         y = self.op("Relu", self.op("BatchNormalization", x, *parameters, epsilon=0.0))
         weight, bias = conv_then_norm(self.tensors, f"{prefix}.conv1", f"{prefix}.norm2")
         y = self.op("Relu", self.conv(y, weight, bias, padding=1))
@@ -91,7 +94,9 @@ class _Writer(GraphWriter):
         weight, bias = conv_then_norm(self.tensors, f"{prefix}.conv", f"{prefix}.norm")
         width, cells = weight.shape[0], size + 1
         y = self.op("Relu", self.conv(x, upsampling_phases(weight), np.tile(bias, 4), padding=1))
-        y = self.op("Mul", self.reshape(y, [0, 4, width, cells, cells]), self.constant(phase_mask(cells)))
+        y = self.op(
+            "Mul", self.reshape(y, [0, 4, width, cells, cells]), self.constant(phase_mask(cells), like=y)
+        )
         y = self.reshape(y, [0, 4 * width, cells, cells])
         y = self.conv(y, phase_kernel(final), np.tile(final_bias, 4), padding=(final.shape[2] - 3) // 4)
         return self.op("DepthToSpace", y, blocksize=2, mode="DCR")
@@ -101,16 +106,18 @@ def _line(size: int) -> Array:
     return np.linspace(-1.0, 1.0, size)
 
 
-def keypoint_graph(tensors: Tensors, *, temperature: float, plain: bool = False) -> onnx.ModelProto:
+def keypoint_graph(
+    tensors: Tensors, *, temperature: float, plain: bool = False, half: bool = False
+) -> onnx.ModelProto:
     """``image`` [N,3,256,256] -> ``value`` [N,K,2], ``jacobian`` [N,K,2,2]."""
-    graph = _Writer("fomm keypoints", tensors, plain=plain)
+    graph = _Writer("fomm keypoints", tensors, plain=plain, half=half)
     count = tensors["kp.weight"].shape[0]
     image = graph.input("image", [BATCH, 3, SIZE, SIZE])
-    features = graph.hourglass(graph.downsample(image, "down"), "predictor")
+    features = graph.hourglass(graph.narrow(graph.downsample(image, "down")), "predictor")
     # heatmaps (divided by the temperature) and jacobian maps by one convolution
     weight = np.concatenate((tensors["kp.weight"] / temperature, tensors["jacobian.weight"]))
     bias = np.concatenate((tensors["kp.bias"] / temperature, tensors["jacobian.bias"]))
-    maps = graph.conv(features, weight, bias)
+    maps = graph.widen(graph.conv(features, weight, bias))
     side = SIZE // 4 - weight.shape[2] + 1
     heat, frames = graph.node("Split", maps, graph.constant([count, 4 * count]), outputs=2, axis=1)
     heat = graph.op("Softmax", graph.reshape(heat, [0, count, side * side]), axis=-1)
@@ -127,17 +134,17 @@ def keypoint_graph(tensors: Tensors, *, temperature: float, plain: bool = False)
     return graph.model()
 
 
-def encoder_graph(tensors: Tensors, *, plain: bool = False) -> onnx.ModelProto:
+def encoder_graph(tensors: Tensors, *, plain: bool = False, half: bool = False) -> onnx.ModelProto:
     """``source`` [N,3,256,256] -> ``features`` [N,C,64,64], ``small`` [N,3,64,64]."""
-    graph = _Writer("fomm encoder", tensors, plain=plain)
+    graph = _Writer("fomm encoder", tensors, plain=plain, half=half)
     source = graph.input("source", [BATCH, 3, SIZE, SIZE])
-    features = graph.conv_block(source, "first")
+    features = graph.conv_block(graph.narrow(source), "first")
     blocks = 0
     while f"down_blocks.{blocks}.conv.weight" in tensors:
         features = graph.conv_block(features, f"down_blocks.{blocks}", downsample=True)
         blocks += 1
     width = tensors[f"down_blocks.{blocks - 1}.conv.weight"].shape[0]
-    graph.output(features, "features", [BATCH, width, SIZE >> blocks, SIZE >> blocks])
+    graph.output(graph.widen(features), "features", [BATCH, width, SIZE >> blocks, SIZE >> blocks])
     small = graph.downsample(source, "dense_motion_network.down")
     graph.output(small, "small", [BATCH, 3, SIZE // 4, SIZE // 4])
     return graph.model()
@@ -190,10 +197,10 @@ def _heat(graph: GraphWriter, position: list[str], size: int, variance: float) -
 
 
 def generator_graph(
-    tensors: Tensors, *, variance: float, align_corners: bool, plain: bool = False
+    tensors: Tensors, *, variance: float, align_corners: bool, plain: bool = False, half: bool = False
 ) -> onnx.ModelProto:
     """An encoded source and two sets of key-points -> ``prediction`` [N,3,256,256]."""
-    graph = _Writer("fomm generator", tensors, plain=plain)
+    graph = _Writer("fomm generator", tensors, plain=plain, half=half)
     size, motion = SIZE // 4, "dense_motion_network"
     count = tensors[f"{motion}.mask.weight"].shape[0] - 1
     blocks = sum(key.startswith("up_blocks.") and key.endswith(".conv.weight") for key in tensors)
@@ -237,10 +244,10 @@ def generator_graph(
     inputs = graph.reshape(graph.op("Concat", heat, warped, axis=2), [0, 4 * (count + 1), size, size])
 
     # masks and occlusion by one convolution
-    hourglass = graph.hourglass(inputs, f"{motion}.hourglass")
+    hourglass = graph.hourglass(graph.narrow(inputs), f"{motion}.hourglass")
     weight = np.concatenate((tensors[f"{motion}.mask.weight"], tensors[f"{motion}.occlusion.weight"]))
     bias = np.concatenate((tensors[f"{motion}.mask.bias"], tensors[f"{motion}.occlusion.bias"]))
-    maps = graph.conv(hourglass, weight, bias, padding=3)
+    maps = graph.widen(graph.conv(hourglass, weight, bias, padding=3))
     mask, occlusion = graph.node("Split", maps, graph.constant([count + 1, 1]), outputs=2, axis=1)
     mask = graph.op("Softmax", graph.reshape(mask, [0, count + 1, size * size]), axis=1)
     flow = [
@@ -257,13 +264,13 @@ def generator_graph(
         padding_mode="zeros",
         align_corners=int(align_corners),
     )
-    z = graph.op("Mul", deformed, graph.op("Sigmoid", occlusion))
+    z = graph.narrow(graph.op("Mul", deformed, graph.op("Sigmoid", occlusion)))
     index = 0
     while (prefix := f"bottleneck.r{index}") + ".conv1.weight" in tensors:
         z = graph.residual_block(z, prefix)
         index += 1
     for index in range(blocks - 1):
         z = graph.up_block(z, f"up_blocks.{index}")
-    z = graph.picture(z, f"up_blocks.{blocks - 1}", SIZE // 2)
+    z = graph.widen(graph.picture(z, f"up_blocks.{blocks - 1}", SIZE // 2))
     graph.output(graph.op("Sigmoid", z), "prediction", [BATCH, 3, SIZE, SIZE])
     return graph.model()

@@ -12,6 +12,11 @@ from typing import Any
 FILE_NAME = "manifest.toml"
 
 
+def half_role(role: str) -> str:
+    """Role of the half-precision twin of a file, which has the same float32 inputs and outputs."""
+    return f"{role}-fp16"
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -19,13 +19,30 @@ Shape = Sequence[int | str]
 
 OPSET = 17
 IR_VERSION = 8  # the oldest that opset 17 allows, for old runtimes
+LARGEST_HALF = 65504.0
+
+
+class OutOfHalfRangeError(ValueError):
+    """A constant is too large for half precision."""
+
+
+def to_half(array: Array) -> Array:
+    """In half precision, rounded from what was given; numbers that would become infinite are refused."""
+    if array.size and np.abs(array).max() > LARGEST_HALF:
+        raise OutOfHalfRangeError(f"{np.abs(array).max():.3g} is too large for half precision")
+    return array.astype(np.float16)
 
 
 class GraphWriter:
-    """Collects nodes and constants; tensors are handled by name."""
+    """Collects nodes and constants; tensors are handled by name.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    With ``half``, what lies between ``narrow`` and ``widen`` is computed in half precision, by types that are
+    written in the graph, as runtimes with strongly typed networks want it. Without, the two do nothing.
+    """
+
+    def __init__(self, name: str, *, half: bool = False) -> None:
+        self.name, self.half = name, half
+        self._narrow: set[str] = set()
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._initializers: list[onnx.TensorProto] = []
@@ -39,6 +56,8 @@ class GraphWriter:
 
     def output(self, tensor: str, name: str, shape: Shape) -> None:
         """Declares ``tensor`` as the float32 output ``name``."""
+        if tensor in self._narrow:
+            raise ValueError(f"output '{name}' has to be widened to float32")
         for node in self._nodes:
             for index, produced in enumerate(node.output):
                 if produced == tensor:
@@ -48,11 +67,16 @@ class GraphWriter:
                     node.input[index] = name
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
 
-    def constant(self, value: Array | Sequence[float] | Sequence[int] | float) -> str:
-        """A constant tensor; float64 becomes float32, equal constants are stored once."""
+    def constant(
+        self, value: Array | Sequence[float] | Sequence[int] | float, *, like: str | None = None
+    ) -> str:
+        """A constant tensor; equal constants are stored once.
+
+        Real numbers get the type of the tensor ``like``, else float32.
+        """
         array = np.asarray(value)
         if array.dtype.kind == "f":
-            array = array.astype(np.float32)
+            array = to_half(array) if like in self._narrow else array.astype(np.float32)
         elif array.dtype.kind == "i":
             array = array.astype(np.int64)
         array = np.ascontiguousarray(array).reshape(array.shape)
@@ -67,7 +91,25 @@ class GraphWriter:
         stem = f"{operator.lower()}_{len(self._nodes)}"
         names = [stem if index == 0 else f"{stem}_{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
+        if not self._narrow.isdisjoint(inputs):
+            self._narrow.update(names)
         return names
+
+    def narrow(self, x: str) -> str:
+        """From here on in half precision, if the graph is to use it."""
+        if not self.half or x in self._narrow:
+            return x
+        y = self.op("Cast", x, to=TensorProto.FLOAT16)
+        self._narrow.add(y)
+        return y
+
+    def widen(self, x: str) -> str:
+        """From here on in float32, whatever came before."""
+        if x not in self._narrow:
+            return x
+        y = self.op("Cast", x, to=TensorProto.FLOAT)
+        self._narrow.discard(y)
+        return y
 
     def op(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Appends an operator with one output and returns its name."""
@@ -95,10 +137,13 @@ class GraphWriter:
         stride: int | tuple[int, int] = 1,
         group: int = 1,
     ) -> str:
-        """2-D convolution; padding is the same on opposite sides, a pair is (vertical, horizontal)."""
+        """2-D convolution in the type of ``x``.
+
+        Padding is the same on opposite sides, a pair is (vertical, horizontal).
+        """
         rows, columns = (padding, padding) if isinstance(padding, int) else padding
         strides = (stride, stride) if isinstance(stride, int) else stride
-        inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
+        inputs = [x, self.constant(weight, like=x)] + ([] if bias is None else [self.constant(bias, like=x)])
         return self.op(
             "Conv",
             *inputs,

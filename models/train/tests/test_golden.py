@@ -16,7 +16,9 @@ CASES = cases(GOLDEN)
 
 
 def test_every_graph_of_the_zoo_has_a_case() -> None:
-    graphs = {f"{path.parent.name}/{path.stem}" for path in ZOO.glob("*/*.onnx")}
+    graphs = {
+        f"{path.parent.name}/{path.stem}" for path in ZOO.glob("*/*.onnx") if not path.stem.endswith("-fp16")
+    }
     assert graphs
     assert graphs == {f"{path.parent.name}/{path.stem}" for path in CASES}
 
