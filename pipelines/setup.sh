@@ -88,6 +88,14 @@ PYTHON
     export DEEPFAKE_TEST_DATA=$data
 }
 
+# For the tests: NVRTC, so that the CUDA kernels are compiled for every architecture, with a GPU or without.
+fetch_nvrtc() {
+    make_venv venv-nvrtc "$root/pipelines/requirements-nvrtc.txt" --no-deps --require-hashes
+    DEEPFAKE_NVRTC_LIBRARY=$(echo "$target"/venv-nvrtc/lib/python3*/site-packages/nvidia/cu13/lib/libnvrtc.so.13)
+    # NVRTC opens a second library that lies beside it.
+    export DEEPFAKE_NVRTC_LIBRARY LD_LIBRARY_PATH=${DEEPFAKE_NVRTC_LIBRARY%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+}
+
 # Puts the plugin, ONNX Runtime and the zoo into target/plugins the way they lie when installed.
 assemble_plugin() {
     local plugins=$target/plugins

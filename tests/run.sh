@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 set_up
 make_venv venv-tools "$root/models/train/requirements-test.txt"
+fetch_nvrtc
 # Tests find ONNX Runtime here; the elements themselves find it beside the plugin.
 export ORT_DYLIB_PATH=$target/plugins/deepfake/libonnxruntime.so
 export RUST_BACKTRACE=1
@@ -22,5 +23,9 @@ say "Python tests"
 say "pipelines of the README"
 env -u ORT_DYLIB_PATH "$target/venv-tools/bin/python" tests/readme.py README.md
 
-say "no GPU is used by this version: there are no GPU tests to skip"
+if nvidia-smi -L >/dev/null 2>&1; then
+    say "GPU tests ran on $(nvidia-smi -L | head -n 1)"
+else
+    say "no NVIDIA GPU here: the tests that need one said SKIPPED; tests/gpu.sh takes them to a machine that has one"
+fi
 say "all tests passed"
