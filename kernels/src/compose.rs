@@ -7,26 +7,72 @@ use row::{Painter, Pair};
 
 use crate::color::{code, FromRgb};
 use crate::share::share;
-use crate::{Affine, FrameMut, PixelFormat};
+use crate::{Affine, Device, DeviceError, Frame, FrameMut, Memory, PixelFormat, Tensor};
 
 /// Rows (of 4:2:0: pairs of rows) that a thread takes at a time: fewer are not worth the asking.
 const ROWS_AT_ONCE: usize = 4;
 
 /// A picture to paint: planar RGB, `f32` in 0..1 (values outside are clamped, those that are no number count
-/// as 0), shape `[3, height, width]`.
+/// as 0).
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    /// `3 * width * height` values.
-    pub image: &'a [f32],
-    /// Width of `image` in pixels.
-    pub width: usize,
-    /// Height of `image` in pixels.
-    pub height: usize,
+    /// Of shape `[3, height, width]`, or `[1, 3, height, width]`.
+    pub image: &'a Tensor,
     /// Takes the frame's pixels to the image's.
     pub map: Affine,
     /// Width, in pixels of the image, of the edge over which the layer fades to what is below it; 0: a hard
     /// edge.
     pub feather: f32,
+}
+
+impl Layer<'_> {
+    /// Width and height of the image in pixels.
+    ///
+    /// # Panics
+    /// If the image is no planar picture of three colours: a programming error, never caused by input.
+    pub fn size(&self) -> (usize, usize) {
+        match *self.image.shape() {
+            [3, height, width] | [1, 3, height, width] => (width, height),
+            ref shape => panic!("{shape:?} is no picture of three colours"),
+        }
+    }
+}
+
+/// What lies below all layers.
+#[derive(Clone, Copy, Debug)]
+pub enum Background<'a> {
+    /// Red, green and blue in 0..1.
+    Color([f32; 3]),
+    /// A frame of the same layout as the output, on the same device.
+    Picture(&'a Frame<'a>),
+}
+
+impl Device {
+    /// Paints `background` and over it `layers`, first to last, into all of `output`.
+    ///
+    /// See [`compose`] for what is computed.
+    ///
+    /// # Errors
+    /// [`DeviceError::WrongMemory`] if a frame or an image does not lie on this device.
+    pub fn compose(
+        &self,
+        layers: &[Layer<'_>],
+        background: Background<'_>,
+        output: &mut FrameMut<'_>,
+    ) -> Result<(), DeviceError> {
+        let wanted = if self.cuda().is_some() { Memory::Cuda } else { Memory::Host };
+        if output.memory() != wanted {
+            let (found, wanted) = (output.memory().name(), wanted.name());
+            return Err(DeviceError::WrongMemory { what: "frame", found, wanted });
+        }
+        match (self, background) {
+            (Self::Cpu, Background::Color(color)) => {
+                compose(layers, color, output);
+                Ok(())
+            }
+            _ => todo!("K2"),
+        }
+    }
 }
 
 /// Paints `background` (red, green, blue in 0..1) and over it `layers`, first to last, into all of `output`.

@@ -153,134 +153,195 @@ pub struct PlaneMut<'a> {
     pub stride: usize,
 }
 
-/// Whether `planes`, given by their lengths and strides in bytes, hold a picture of that format and size.
-fn check(
-    format: PixelFormat,
-    (width, height): (usize, usize),
-    planes: impl ExactSizeIterator<Item = (usize, usize)>,
-) -> Result<(), FrameError> {
-    if width == 0 || height == 0 {
-        return Err(FrameError::Empty(width, height));
-    }
-    if planes.len() != format.planes() {
-        return Err(FrameError::PlaneCount(format, format.planes(), planes.len()));
-    }
-    for (plane, (have, stride)) in planes.enumerate() {
-        let row = format.row_bytes(plane, width);
-        let rows = format.rows(plane, height);
-        if stride < row {
-            return Err(FrameError::Stride { plane, stride, row });
-        }
-        // The last row needs no padding behind it.
-        if stride.checked_mul(rows - 1).and_then(|n| n.checked_add(row)).is_none_or(|need| have < need) {
-            return Err(FrameError::TooShort { plane, have, rows, stride });
-        }
-    }
-    Ok(())
+/// One plane in a GPU's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CudaPlane {
+    /// Address (a `CUdeviceptr`) of the first pixel.
+    pub address: u64,
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// Bytes from the first pixel to the end of the memory.
+    pub bytes: usize,
 }
 
-/// A frame to read. The constructor proves that every row lies inside its plane, so kernels need not check.
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// In the host's memory.
+    Host,
+    /// In a GPU's memory.
+    Cuda,
+}
+
+impl Memory {
+    /// Its name in errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "system",
+            Self::Cuda => "CUDA",
+        }
+    }
+}
+
+/// What the pixels of a frame are, wherever they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameLayout {
+    /// The pixel format.
+    pub format: PixelFormat,
+    /// The colour space of a Y'CbCr format.
+    pub color: ColorSpace,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+}
+
+impl FrameLayout {
+    /// Whether `planes`, given by their lengths and strides in bytes, hold a picture of this layout.
+    fn check(&self, planes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<(), FrameError> {
+        let Self { format, width, height, .. } = *self;
+        if width == 0 || height == 0 {
+            return Err(FrameError::Empty(width, height));
+        }
+        if planes.len() != format.planes() {
+            return Err(FrameError::PlaneCount(format, format.planes(), planes.len()));
+        }
+        for (plane, (have, stride)) in planes.enumerate() {
+            let row = format.row_bytes(plane, width);
+            let rows = format.rows(plane, height);
+            if stride < row {
+                return Err(FrameError::Stride { plane, stride, row });
+            }
+            // The last row needs no padding behind it.
+            if stride.checked_mul(rows - 1).and_then(|n| n.checked_add(row)).is_none_or(|need| have < need) {
+                return Err(FrameError::TooShort { plane, have, rows, stride });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A frame to read. The constructors prove that every row lies inside its plane, so kernels need not check.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
-    format: PixelFormat,
-    color: ColorSpace,
-    width: usize,
-    height: usize,
+    layout: FrameLayout,
     planes: Vec<Plane<'a>>,
-}
-
-impl<'a> Frame<'a> {
-    /// Views `planes` as a picture of `width` x `height` pixels.
-    ///
-    /// # Errors
-    /// [`FrameError`] if the planes cannot hold that picture.
-    pub fn new(
-        format: PixelFormat,
-        color: ColorSpace,
-        width: usize,
-        height: usize,
-        planes: Vec<Plane<'a>>,
-    ) -> Result<Self, FrameError> {
-        check(format, (width, height), planes.iter().map(|p| (p.data.len(), p.stride)))?;
-        Ok(Self { format, color, width, height, planes })
-    }
-
-    /// The pixel format.
-    pub fn format(&self) -> PixelFormat {
-        self.format
-    }
-    /// The colour space of a Y'CbCr format.
-    pub fn color(&self) -> ColorSpace {
-        self.color
-    }
-    /// Width in pixels.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-    /// Height in pixels.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-    /// The planes.
-    pub fn planes(&self) -> &[Plane<'a>] {
-        &self.planes
-    }
+    /// In place of `planes` where the frame lies in a GPU's memory.
+    cuda: Vec<CudaPlane>,
 }
 
 /// A frame to write; see [`Frame`].
 #[derive(Debug)]
 pub struct FrameMut<'a> {
-    format: PixelFormat,
-    color: ColorSpace,
-    width: usize,
-    height: usize,
+    layout: FrameLayout,
     planes: Vec<PlaneMut<'a>>,
+    cuda: Vec<CudaPlane>,
+}
+
+macro_rules! common {
+    ($frame:ident, $plane:ident) => {
+        impl<'a> $frame<'a> {
+            /// Views `planes` as a picture of `width` x `height` pixels.
+            ///
+            /// # Errors
+            /// [`FrameError`] if the planes cannot hold that picture.
+            pub fn new(
+                format: PixelFormat,
+                color: ColorSpace,
+                width: usize,
+                height: usize,
+                planes: Vec<$plane<'a>>,
+            ) -> Result<Self, FrameError> {
+                Self::from_layout(FrameLayout { format, color, width, height }, planes)
+            }
+
+            /// Views `planes` as a picture of that layout.
+            ///
+            /// # Errors
+            /// [`FrameError`] if the planes cannot hold that picture.
+            pub fn from_layout(layout: FrameLayout, planes: Vec<$plane<'a>>) -> Result<Self, FrameError> {
+                layout.check(planes.iter().map(|p| (p.data.len(), p.stride)))?;
+                Ok(Self { layout, planes, cuda: Vec::new() })
+            }
+
+            /// Views `planes` in a GPU's memory as a picture of that layout.
+            ///
+            /// # Safety
+            /// For as long as the frame lives and the work that it is given to is not done, the planes must be memory of a CUDA
+            /// context, as many bytes of each as said, which nobody else writes (or, of a frame to write, uses at all).
+            ///
+            /// # Errors
+            /// [`FrameError`] if the planes cannot hold that picture.
+            pub unsafe fn from_cuda(layout: FrameLayout, planes: Vec<CudaPlane>) -> Result<Self, FrameError> {
+                layout.check(planes.iter().map(|p| (p.bytes, p.stride)))?;
+                Ok(Self { layout, planes: Vec::new(), cuda: planes })
+            }
+
+            /// Where the frame lies.
+            pub fn memory(&self) -> Memory {
+                if self.cuda.is_empty() {
+                    Memory::Host
+                } else {
+                    Memory::Cuda
+                }
+            }
+            /// Format, colour space and size.
+            pub fn layout(&self) -> FrameLayout {
+                self.layout
+            }
+            /// The pixel format.
+            pub fn format(&self) -> PixelFormat {
+                self.layout.format
+            }
+            /// The colour space of a Y'CbCr format.
+            pub fn color(&self) -> ColorSpace {
+                self.layout.color
+            }
+            /// Width in pixels.
+            pub fn width(&self) -> usize {
+                self.layout.width
+            }
+            /// Height in pixels.
+            pub fn height(&self) -> usize {
+                self.layout.height
+            }
+            /// The planes in a GPU's memory; none where the frame lies in the host's.
+            pub fn cuda_planes(&self) -> &[CudaPlane] {
+                &self.cuda
+            }
+        }
+    };
+}
+
+common!(Frame, Plane);
+common!(FrameMut, PlaneMut);
+
+impl<'a> Frame<'a> {
+    /// The planes; none where the frame lies in a GPU's memory.
+    pub fn planes(&self) -> &[Plane<'a>] {
+        &self.planes
+    }
 }
 
 impl<'a> FrameMut<'a> {
-    /// Views `planes` as a picture of `width` x `height` pixels.
-    ///
-    /// # Errors
-    /// [`FrameError`] if the planes cannot hold that picture.
-    pub fn new(
-        format: PixelFormat,
-        color: ColorSpace,
-        width: usize,
-        height: usize,
-        planes: Vec<PlaneMut<'a>>,
-    ) -> Result<Self, FrameError> {
-        check(format, (width, height), planes.iter().map(|p| (p.data.len(), p.stride)))?;
-        Ok(Self { format, color, width, height, planes })
-    }
-
-    /// The pixel format.
-    pub fn format(&self) -> PixelFormat {
-        self.format
-    }
-    /// The colour space of a Y'CbCr format.
-    pub fn color(&self) -> ColorSpace {
-        self.color
-    }
-    /// Width in pixels.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-    /// Height in pixels.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-    /// The planes, to write.
+    /// The planes, to write; none where the frame lies in a GPU's memory.
     pub fn planes_mut(&mut self) -> &mut [PlaneMut<'a>] {
         &mut self.planes
     }
     /// The same frame, to read.
     pub fn as_frame(&self) -> Frame<'_> {
         Frame {
-            format: self.format,
-            color: self.color,
-            width: self.width,
-            height: self.height,
+            layout: self.layout,
             planes: self.planes.iter().map(|p| Plane { data: p.data, stride: p.stride }).collect(),
+            cuda: self.cuda.clone(),
+        }
+    }
+    /// The same frame, to write once more.
+    pub fn reborrow(&mut self) -> FrameMut<'_> {
+        FrameMut {
+            layout: self.layout,
+            planes: self.planes.iter_mut().map(|p| PlaneMut { data: p.data, stride: p.stride }).collect(),
+            cuda: self.cuda.clone(),
         }
     }
 }

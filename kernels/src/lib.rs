@@ -16,20 +16,41 @@
 
 mod color;
 mod compose;
+mod copy;
+pub mod cuda;
+mod device;
 mod draw;
 mod frame;
+mod framebuffer;
 mod geometry;
+mod motion;
 mod resample;
 mod run;
 mod sample;
 mod share;
 mod tensor;
 
-pub use compose::{compose, Layer};
+pub use compose::{compose, Background, Layer};
+pub use cuda::{CudaDevice, DeviceError, Download, Graph, Upload};
+pub use device::Device;
 pub use draw::{draw_disc, draw_rect, draw_text, text_size};
 pub use frame::{
-    ColorMatrix, ColorRange, ColorSpace, Frame, FrameError, FrameMut, PixelFormat, Plane, PlaneMut,
+    ColorMatrix, ColorRange, ColorSpace, CudaPlane, Frame, FrameError, FrameLayout, FrameMut, Memory,
+    PixelFormat, Plane, PlaneMut,
 };
+pub use framebuffer::FrameBuffer;
 pub use geometry::{Affine, Point, Rect};
+pub use motion::{hull_area, Keypoints, Transfer};
 pub use sample::{sample, Border, Channels, Layout, SampleSpec};
-pub use tensor::Tensor;
+pub use tensor::{Element, Tensor};
+
+/// Every device of this machine, for tests that hold on all of them. Says so where there is no GPU.
+#[doc(hidden)]
+pub fn test_devices() -> Vec<Device> {
+    let mut devices = vec![Device::Cpu];
+    match CudaDevice::new(0) {
+        Ok(cuda) => devices.push(Device::Cuda(cuda)),
+        Err(error) => eprintln!("SKIPPED on a GPU: {error}"),
+    }
+    devices
+}

@@ -3,7 +3,7 @@
 use crate::color::{ToRgb, NEUTRAL};
 use crate::resample::{coefficients, unit, Coefficients, Outside, Resampler, Source};
 use crate::share::share;
-use crate::{Affine, Frame, PixelFormat, Plane};
+use crate::{Affine, Device, DeviceError, Element, Frame, Memory, PixelFormat, Plane, Tensor};
 
 /// Rows that a thread takes at a time: fewer are not worth the asking.
 const ROWS_AT_ONCE: usize = 8;
@@ -54,6 +54,48 @@ pub struct SampleSpec {
     pub std: [f32; 3],
     /// What lies outside the picture.
     pub border: Border,
+}
+
+impl Device {
+    /// Samples `frame` once for each of `maps`, which take the output's pixels to the frame's, and writes `output`, of
+    /// shape `[maps, 3, height, width]` or `[maps, height, width, 3]`, stored as it was before.
+    ///
+    /// See [`sample`] for what is computed.
+    ///
+    /// # Errors
+    /// [`DeviceError::WrongMemory`] if the frame does not lie on this device, and those of [`Device::prepare`].
+    pub fn sample(
+        &self,
+        frame: &Frame<'_>,
+        maps: &[Affine],
+        spec: &SampleSpec,
+        output: &mut Tensor,
+    ) -> Result<(), DeviceError> {
+        let wanted = if self.cuda().is_some() { Memory::Cuda } else { Memory::Host };
+        if frame.memory() != wanted {
+            let (found, wanted) = (frame.memory().name(), wanted.name());
+            return Err(DeviceError::WrongMemory { what: "frame", found, wanted });
+        }
+        let picture = 3 * spec.width * spec.height;
+        let shape = match spec.layout {
+            Layout::Nchw => [maps.len(), 3, spec.height, spec.width],
+            Layout::Nhwc => [maps.len(), spec.height, spec.width, 3],
+        };
+        let element = output.element();
+        self.prepare_as(output, &shape, element)?;
+        if output.is_empty() {
+            return Ok(());
+        }
+        match (self, element) {
+            (Self::Cpu, Element::F32) => {
+                for (map, picture) in maps.iter().zip(output.data_mut().chunks_exact_mut(picture)) {
+                    sample(frame, map, spec, picture);
+                }
+                Ok(())
+            }
+            _ => todo!("K1"),
+        }
+    }
 }
 
 /// Samples `frame` where `map` takes the output's pixels and writes `3 * width * height` values to `output`,

@@ -132,22 +132,22 @@ impl<'a> Painter<'a> {
 impl<'a> Prepared<'a> {
     /// `None` if the layer has no pixels.
     fn new(layer: &Layer<'a>, width: usize, height: usize) -> Option<Self> {
-        let size = layer.width * layer.height;
-        assert_eq!(layer.image.len(), 3 * size, "the image of a layer has the wrong length");
+        let (image_width, image_height) = layer.size();
+        let size = image_width * image_height;
         if size == 0 {
             return None;
         }
         let map = coefficients(&layer.map);
         let plane = |index: usize| Source {
-            data: &layer.image[index * size..][..size],
-            stride: layer.width,
-            width: layer.width,
+            data: &layer.image.data()[index * size..][..size],
+            stride: image_width,
+            width: image_width,
         };
-        let image = (layer.width, layer.height);
+        let image = (image_width, image_height);
         Some(Self {
             planes: [plane(0), plane(1), plane(2)],
             resampler: Resampler::new(&map, (width, height), image, Outside::Replicate),
-            window: Window::new(map, layer.width, layer.height, layer.feather),
+            window: Window::new(map, image_width, image_height, layer.feather),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is computed once for a portrait.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Encoded {
     /// The crop that the network saw, planar RGB in 0..1, `[1, 3, height, width]`.
     pub image: Tensor,
