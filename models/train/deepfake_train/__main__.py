@@ -59,6 +59,17 @@ def _measure(arguments: argparse.Namespace) -> None:
             print(f"{name}: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
 
 
+def _measure_pytorch(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from .measure_pytorch import pytorch_latencies
+
+    if arguments.device == "cuda":
+        print(torch.cuda.get_device_name())
+    for what, median in pytorch_latencies(arguments.preset, arguments.device):
+        print(f"PyTorch {torch.__version__}, {what}: {median:.2f} ms a frame")
+
+
 def _fit_crop(arguments: argparse.Namespace) -> None:
     from .crop_fit import fit_crop
 
@@ -123,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
         "--plain-weights", type=Path, help="a FOMM checkpoint: also time it without rewrites"
     )
     measure.set_defaults(run=_measure)
+
+    pytorch = commands.add_parser(
+        "measure-pytorch", help="time a motion model with random weights in PyTorch"
+    )
+    pytorch.add_argument("--preset", choices=("vox", "lite", "tiny"), default="vox")
+    pytorch.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    pytorch.set_defaults(run=_measure_pytorch)
 
     crop = commands.add_parser("fit-crop", help="the classifier's crop in terms of FaceMesh points")
     crop.add_argument("--pack", type=Path, required=True)

@@ -15,6 +15,8 @@ from deepfake_train.checkpoint import infer_config, load_fomm, read_checkpoint  
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
 from deepfake_train.fomm import PRESETS, Fomm, Keypoints, inverse_2x2, product_2x2  # noqa: E402
 from deepfake_train.measure import session  # noqa: E402
+from deepfake_train.measure_pytorch import pytorch_latencies  # noqa: E402
+from deepfake_train.random_fomm import random_fomm  # noqa: E402
 
 
 def random_model(preset: str, **changes: bool) -> Fomm:
@@ -143,3 +145,17 @@ def test_a_picture_moved_by_its_own_points_is_not_moved() -> None:
         motion = model.generator.dense_motion_network(small, points, points)
     grid = torch.linspace(-1, 1, 64)
     assert torch.allclose(motion.flow[0, :, :, 0], grid.expand(64, 64), atol=1e-4)
+
+
+def test_random_models_are_the_same_for_the_same_seed() -> None:
+    first, second, other = (
+        random_fomm(PRESETS["tiny"], seed).generator.state_dict()["final.weight"] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_every_way_to_run_the_model_in_pytorch_is_timed() -> None:
+    times = dict(pytorch_latencies("tiny", "cpu"))
+    assert len(times) == 3
+    assert all(milliseconds > 0 for milliseconds in times.values())
