@@ -61,6 +61,7 @@ pub fn error_message(error: &Error) -> gst::ErrorMessage {
             gst::error_msg!(gst::ResourceError::Settings, ("{}", text), ["{}", debug])
         }
         Error::Runtime { .. } => gst::error_msg!(gst::LibraryError::Init, ("{}", text), ["{}", debug]),
+        Error::Device(_) => gst::error_msg!(gst::ResourceError::Failed, ("{}", text), ["{}", debug]),
         Error::Network { .. } => gst::error_msg!(gst::LibraryError::Failed, ("{}", text), ["{}", debug]),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use deepfake_kernels::DeviceError;
 use thiserror::Error;
 
 /// Result of this crate.
@@ -74,6 +75,9 @@ pub enum Error {
         /// The engine's reason.
         reason: String,
     },
+    /// A GPU that cannot do what is asked of it.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A portrait that is not a readable picture.
     #[error("portrait {}: {reason}", path.display())]
     Portrait {

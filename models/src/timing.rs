@@ -17,12 +17,21 @@ pub enum Stage {
     Classify,
     /// Network output to pixels.
     Compose,
+    /// Waiting for a GPU, which does the other stages' work while the processor goes on.
+    Wait,
 }
 
 impl Stage {
     /// Every stage, in the order of a frame.
-    pub const ALL: [Self; 6] =
-        [Self::Track, Self::Sample, Self::Keypoints, Self::Generate, Self::Classify, Self::Compose];
+    pub const ALL: [Self; 7] = [
+        Self::Track,
+        Self::Sample,
+        Self::Keypoints,
+        Self::Generate,
+        Self::Classify,
+        Self::Compose,
+        Self::Wait,
+    ];
 
     /// Name in statistics.
     pub fn name(self) -> &'static str {
@@ -33,6 +42,7 @@ impl Stage {
             Self::Generate => "generate",
             Self::Classify => "classify",
             Self::Compose => "compose",
+            Self::Wait => "wait",
         }
     }
 }
@@ -52,6 +62,11 @@ impl StageTimes {
         let result = work();
         self.total[stage as usize] += start.elapsed();
         result
+    }
+
+    /// Adds `took` to `stage`.
+    pub fn add_to(&mut self, stage: Stage, took: Duration) {
+        self.total[stage as usize] += took;
     }
 
     /// Like [`measure`](Self::measure) for a stage that is nothing but an engine's call.

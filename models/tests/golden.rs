@@ -4,9 +4,9 @@
 
 use std::{fs, path::Path};
 
-use deepfake_kernels::Tensor;
+use deepfake_kernels::{Device, Tensor};
 use deepfake_models::{
-    engine::{self, EngineOptions},
+    engine::{EngineOptions, Platform},
     zoo,
 };
 use serde::Deserialize;
@@ -60,7 +60,8 @@ fn check(description: &Path) {
     let manifest = zoo::find(&golden.model).unwrap();
     let stem = golden.file.strip_suffix(".onnx").unwrap();
     let role = if stem == golden.model { "network" } else { stem };
-    let engine = engine::load(&manifest, role, &EngineOptions::default()).unwrap();
+    let engine =
+        Platform::on_cpu(&EngineOptions::default(), "a test".into()).load(&manifest, role, 1).unwrap();
     let inputs: Vec<Tensor> = golden
         .input
         .iter()
@@ -74,9 +75,9 @@ fn check(description: &Path) {
         })
         .collect();
     let named: Vec<_> = golden.input.iter().map(|i| i.name.as_str()).zip(&inputs).collect();
-    let mut results = vec![Tensor::default(); golden.output.len()];
+    let mut results = golden.output.iter().map(|_| Tensor::default()).collect::<Vec<_>>();
     let mut outputs: Vec<_> = golden.output.iter().map(|o| o.name.as_str()).zip(results.iter_mut()).collect();
-    engine.run(&named, &mut outputs).unwrap();
+    engine.run(&Device::Cpu, &named, &mut outputs).unwrap();
     for (output, result) in golden.output.iter().zip(&results) {
         assert_eq!(result.shape(), output.shape, "{}", output.name);
         let expected = read_floats(&folder.join(&output.data));

@@ -161,6 +161,7 @@ impl Settings {
             smoothing: self.smoothing,
             driver_crop: crop(self.driver_crop),
             source_crop: crop(self.source_crop),
+            composition: reenact::Composition::Portrait,
             on_face_lost: match self.on_face_lost {
                 FaceLost::Hold => reenact::FaceLost::Hold,
                 FaceLost::Source => reenact::FaceLost::Source,

@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use deepfake_kernels::{sample, Affine, Frame, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Device, Frame, Graph, Point, Rect, SampleSpec, Tensor};
 
 use crate::{
-    engine::{self, BackendReport, Engine, EngineOptions},
+    engine::{BackendReport, Engine, Platform},
     manifest::{Crop, Kind, Manifest},
     Error, Result, Stage, StageTimes,
 };
 
+/// Most faces of a frame that are looked at in one run of the network.
+const MOST_FACES: usize = 8;
 /// Most crops of a face that are looked at.
 pub const MOST_CROPS: usize = 10;
 
@@ -34,15 +36,17 @@ const JITTER: [[f32; 3]; MOST_CROPS] = [
 /// A model of kind `fwa`, ready to run.
 #[derive(Debug)]
 pub struct Fwa {
+    device: Device,
     engine: Arc<dyn Engine>,
     spec: SampleSpec,
-    /// Of one picture.
-    input_shape: [usize; 4],
     crop: Crop,
     output: String,
     threshold: f32,
     uncertain_from: f32,
+    graph: Graph,
+    maps: Vec<Affine>,
     input: Tensor,
+    given: Tensor,
     logits: Tensor,
 }
 
@@ -50,8 +54,8 @@ impl Fwa {
     /// Loads the network of `manifest`.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it describes another kind of model, and those of [`engine::load`].
-    pub fn load(manifest: &Manifest, options: &EngineOptions) -> Result<Self> {
+    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
+    pub fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
         if manifest.model().kind != Kind::Fwa {
             return Err(Error::Manifest {
                 path: manifest.path().to_owned(),
@@ -63,14 +67,17 @@ impl Fwa {
         }
         let (crop, fwa) = (manifest.crop()?, manifest.fwa()?);
         Ok(Self {
-            engine: engine::load(manifest, "network", options)?,
+            device: platform.device().clone(),
+            engine: platform.load(manifest, "network", MOST_CROPS * MOST_FACES)?,
             spec: manifest.sample_spec(crop.border()),
-            input_shape: manifest.input_shape(1),
             crop,
             output: fwa.output.clone(),
             threshold: fwa.threshold,
             uncertain_from: fwa.uncertain[0],
+            graph: Graph::default(),
+            maps: Vec::new(),
             input: Tensor::default(),
+            given: Tensor::default(),
             logits: Tensor::default(),
         })
     }
@@ -90,8 +97,8 @@ impl Fwa {
         self.uncertain_from
     }
 
-    /// Scores of the faces whose landmarks lie in `faces`, 0 (real) to 1 (fake), all in one run. Each face's is the
-    /// mean of the higher half of its `crops` (the paper's top 5 of 10).
+    /// Scores of the faces whose landmarks lie in `faces`, 0 (real) to 1 (fake), all in one run (of more than eight faces:
+    /// eight in a run). Each face's is the mean of the higher half of its `crops` (the paper's top 5 of 10).
     ///
     /// # Errors
     /// [`Error::Network`] if the network fails or gives another number of scores.
@@ -102,37 +109,42 @@ impl Fwa {
         crops: usize,
         times: &mut StageTimes,
     ) -> Result<Vec<f32>> {
-        let crops = crops.clamp(1, MOST_CROPS);
-        let batch = faces.len() * crops;
-        if batch == 0 {
-            return Ok(Vec::new());
+        let mut scores = Vec::with_capacity(faces.len());
+        for faces in faces.chunks(MOST_FACES) {
+            self.score(frame, faces, crops.clamp(1, MOST_CROPS), times, &mut scores)?;
         }
-        let (width, height) = (self.spec.width, self.spec.height);
-        let mut shape = self.input_shape;
-        shape[0] = batch;
-        let input = self.input.reshape_for_write(&shape);
-        times.measure(Stage::Sample, || {
-            let maps = faces
-                .iter()
-                .flat_map(|face| JITTER[..crops].iter().map(|jitter| crop_square(&self.crop, *face, *jitter)))
-                .map(|square| Affine::from_rect(square, width, height));
-            for (map, picture) in maps.zip(input.chunks_exact_mut(3 * width * height)) {
-                sample(frame, &map, &self.spec, picture);
-            }
-        });
-        times.measure_engine(Stage::Classify, || {
-            self.engine.run(&[("input", &self.input)], &mut [(&self.output, &mut self.logits)])
+        Ok(scores)
+    }
+
+    fn score(
+        &mut self,
+        frame: &Frame<'_>,
+        faces: &[Rect],
+        crops: usize,
+        times: &mut StageTimes,
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
+        let batch = faces.len() * crops;
+        let Self { device, engine, spec, crop, output, graph, maps, input, given, logits, .. } = self;
+        maps.clear();
+        maps.extend(faces.iter().flat_map(|face| {
+            let squares = JITTER[..crops].iter().map(|jitter| crop_square(crop, *face, *jitter));
+            squares.map(|square| Affine::from_rect(square, spec.width, spec.height))
+        }));
+        device.replay::<Error>(graph, || {
+            times.measure(Stage::Sample, || device.sample(frame, maps, spec, input))?;
+            let outputs = &mut [(output.as_str(), &mut *given)];
+            times.measure_engine(Stage::Classify, || engine.run(device, &[("input", input)], outputs))
         })?;
-        if self.logits.data().len() != batch {
+        times.measure(Stage::Wait, || device.download([(&*given, &mut *logits)]))?;
+        if logits.len() != batch {
             return Err(Error::Network {
-                name: self.output.clone(),
-                reason: format!(
-                    "gave {:?} where one logit each of {batch} faces was due",
-                    self.logits.shape()
-                ),
+                name: output.clone(),
+                reason: format!("gave {:?} where one logit each of {batch} faces was due", logits.shape()),
             });
         }
-        Ok(self.logits.data().chunks_exact(crops).map(mean_of_higher_half).collect())
+        scores.extend(logits.data().chunks_exact(crops).map(mean_of_higher_half));
+        Ok(())
     }
 }
 

@@ -9,14 +9,14 @@ mod verdict;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use deepfake_kernels::{Frame, Rect};
+use deepfake_kernels::{Device, Frame, Rect};
 
 use self::{
     fwa::Fwa,
     verdict::{ScoreHistory, Thresholds},
 };
 use crate::{
-    engine::{BackendReport, EngineOptions},
+    engine::{choose, BackendReport, EngineOptions, Intake, Platform},
     face::{FaceTracker, TrackerOptions},
     zoo, Result, StageTimes,
 };
@@ -149,6 +149,8 @@ struct FaceRecord {
 /// Inspects the faces of a video.
 #[derive(Debug)]
 pub struct Inspector {
+    device: Device,
+    intake: Intake,
     fwa: Fwa,
     tracker: FaceTracker,
     settings: InspectSettings,
@@ -182,14 +184,19 @@ impl Inspector {
     /// Loads the model and the face networks.
     ///
     /// # Errors
-    /// Those of [`zoo::find`] and [`crate::engine::load`], and [`crate::Error::Manifest`] if the model is no
+    /// Those of [`zoo::find`] and [`crate::engine::Platform::load`], and [`crate::Error::Manifest`] if the model is no
     /// classifier.
     pub fn load(options: &InspectorOptions) -> Result<Self> {
-        let manifest = zoo::find(&options.model)?;
-        let fwa = Fwa::load(&manifest, &options.engine)?;
+        choose(&options.engine, |platform| Self::load_on(platform, &options.model))
+    }
+
+    fn load_on(platform: &Platform, model: &str) -> Result<Self> {
+        let fwa = Fwa::load(&zoo::find(model)?, platform)?;
         let settings = InspectSettings::default();
-        let tracker = FaceTracker::load(&options.engine, tracker_options(&settings))?;
+        let tracker = FaceTracker::load_on(platform, tracker_options(&settings))?;
         Ok(Self {
+            device: platform.device().clone(),
+            intake: Intake::default(),
             fwa,
             tracker,
             settings,
@@ -228,6 +235,25 @@ impl Inspector {
     /// # Errors
     /// [`crate::Error::Network`] if a network fails.
     pub fn process(
+        &mut self,
+        frame: &Frame<'_>,
+        time: Option<Duration>,
+        regions: Option<&[Rect]>,
+    ) -> Result<Analysis> {
+        let mut intake = std::mem::take(&mut self.intake);
+        let analysis =
+            intake.take(&self.device, frame).and_then(|frame| self.process_there(&frame, time, regions));
+        self.intake = intake;
+        if analysis.is_err() {
+            // Nothing may still be read when the caller takes the frame back.
+            let _ = self.device.synchronize();
+        }
+        analysis
+    }
+
+    /// [`process`](Self::process) for a frame on the device. Every result is waited for, so that nothing reads the frame
+    /// any more when it returns.
+    fn process_there(
         &mut self,
         frame: &Frame<'_>,
         time: Option<Duration>,

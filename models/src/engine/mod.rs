@@ -1,16 +1,23 @@
 //! A network ready to run, whatever runs it.
+//!
+//! A [`Platform`] is a device together with the library that runs networks on it; it loads an [`Engine`] for each network.
 
+mod intake;
 mod onnxruntime;
+mod platform;
+mod progress;
 mod shared;
 
 use std::{fmt, path::PathBuf};
 
-use deepfake_kernels::Tensor;
+use deepfake_kernels::{CudaDevice, Device, Tensor};
 
 use crate::Result;
 
+pub(crate) use self::intake::{Intake, Outlet};
 pub use self::onnxruntime::locate_runtime;
-pub use self::shared::load;
+pub use self::platform::{choose, Platform};
+pub use self::progress::{Progress, ProgressReport};
 
 /// Which library runs the networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,15 +31,53 @@ pub enum Backend {
     OnnxRuntime,
 }
 
+/// How exactly a GPU computes. ONNX Runtime on the CPU always computes in 32 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// The quickest that agrees with 32 bits in a check at load: 16 bits where the model has such a form, else TF32.
+    #[default]
+    Auto,
+    /// 32 bits throughout.
+    Fp32,
+    /// 32 bits whose products are rounded to 19 first (NVIDIA's TF32).
+    Tf32,
+    /// 16 bits in the convolutions, 32 in what decides on positions.
+    Fp16,
+}
+
+impl Precision {
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+            Self::Tf32 => "tf32",
+            Self::Fp16 => "fp16",
+        }
+    }
+}
+
 /// How engines are made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
     /// The backend asked for.
     pub backend: Backend,
-    /// Threads a network may use; 0: as many as there are processors.
+    /// Threads a network may use on the CPU; 0: as many as there are processors.
     pub threads: usize,
     /// Shared library of ONNX Runtime; `None`: see [`locate_runtime`].
     pub runtime_library: Option<PathBuf>,
+    /// Number of the GPU, where `cuda` names none.
+    pub device_id: u32,
+    /// How exactly a GPU computes.
+    pub precision: Precision,
+    /// Folder of built TensorRT engines; `None`: `gst-plugin-deepfake` in the user's cache.
+    pub cache_dir: Option<PathBuf>,
+    /// Shared library of TensorRT; `None`: it is looked for.
+    pub tensorrt_library: Option<PathBuf>,
+    /// A GPU and context to work in, such as that of the surrounding media pipeline.
+    pub cuda: Option<CudaDevice>,
+    /// Told how far the building of engines is, which takes seconds to minutes the first time.
+    pub progress: Progress,
 }
 
 /// Which backend was taken and why, to be told to the user.
@@ -42,6 +87,10 @@ pub struct BackendReport {
     pub backend: &'static str,
     /// Its version.
     pub version: String,
+    /// `CPU`, or the GPU's name.
+    pub device: String,
+    /// How exactly it computes: `fp32`, `tf32` or `fp16`.
+    pub precision: &'static str,
     /// Why it was taken.
     pub reason: String,
 }
@@ -49,13 +98,14 @@ pub struct BackendReport {
 /// Values of one input, by name.
 pub type Input<'a> = (&'a str, &'a Tensor);
 
-/// A network ready to run.
+/// A network ready to run, for one user at a time: what is run on it concurrently takes turns.
 pub trait Engine: Send + Sync + fmt::Debug {
-    /// Runs the network on `inputs` and writes the outputs named in `outputs`, giving each tensor its shape.
+    /// Runs the network on `inputs` and writes the outputs named in `outputs`, giving each tensor its shape. All of them
+    /// lie on `device`; on a GPU the work is enqueued on its stream, and nothing waits.
     ///
     /// # Errors
     /// [`crate::Error::Network`] if a name or a shape is not the network's, or if the run fails.
-    fn run(&self, inputs: &[Input<'_>], outputs: &mut [(&str, &mut Tensor)]) -> Result<()>;
+    fn run(&self, device: &Device, inputs: &[Input<'_>], outputs: &mut [(&str, &mut Tensor)]) -> Result<()>;
 
     /// Which backend runs it, and why.
     fn report(&self) -> &BackendReport;

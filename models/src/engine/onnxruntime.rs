@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use deepfake_kernels::Tensor;
+use deepfake_kernels::{Device, Tensor};
 use once_cell::sync::OnceCell;
 use ort::{
     environment::{Environment, GlobalThreadPoolOptions},
@@ -129,6 +129,8 @@ impl OnnxEngine {
         let report = BackendReport {
             backend: "onnxruntime",
             version: version(&runtime.path),
+            device: "CPU".into(),
+            precision: "fp32",
             reason: reason.to_owned(),
         };
         Ok(Self { name, report, session: Mutex::new(session) })
@@ -140,7 +142,10 @@ impl OnnxEngine {
 }
 
 impl Engine for OnnxEngine {
-    fn run(&self, inputs: &[Input<'_>], outputs: &mut [(&str, &mut Tensor)]) -> Result<()> {
+    fn run(&self, device: &Device, inputs: &[Input<'_>], outputs: &mut [(&str, &mut Tensor)]) -> Result<()> {
+        if device.cuda().is_some() {
+            return Err(self.fail("runs on the CPU and was given values on a GPU"));
+        }
         let mut views: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             let view =

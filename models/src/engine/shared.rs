@@ -8,14 +8,15 @@ use std::{
 
 use once_cell::sync::OnceCell;
 
-use super::{onnxruntime::OnnxEngine, Backend, Engine, EngineOptions};
+use super::{onnxruntime::OnnxEngine, Engine, EngineOptions};
 use crate::{manifest::Manifest, Error, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     // The content, not the path: two paths may lead to one file, and one path to another file later.
     sha256: String,
-    backend: Backend,
+    // Part of what an engine reports.
+    reason: String,
     runtime_library: Option<PathBuf>,
 }
 
@@ -24,26 +25,20 @@ type Slot = Arc<OnceCell<Weak<dyn Engine>>>;
 
 static ENGINES: OnceCell<Mutex<HashMap<Key, Slot>>> = OnceCell::new();
 
-/// Loads the network that `manifest` lists under `role`, or shares the one that is loaded already.
+/// Loads the network that `manifest` lists under `role` into ONNX Runtime, or shares the one that is loaded already.
 ///
 /// # Errors
-/// Those of [`Manifest::read_file`], of the backend's library and of the network itself. With
-/// [`Backend::TensorRt`] always [`Error::BackendUnavailable`]: this version has no such backend yet.
-pub fn load(manifest: &Manifest, role: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-    let reason = match options.backend {
-        Backend::TensorRt => {
-            return Err(Error::BackendUnavailable {
-                backend: "tensorrt",
-                reason: "this version was built without it; use backend=auto or backend=onnxruntime".into(),
-            })
-        }
-        Backend::Auto => "this version has no other backend",
-        Backend::OnnxRuntime => "asked for",
-    };
+/// Those of [`Manifest::read_file`], of the library and of the network itself.
+pub(super) fn load(
+    manifest: &Manifest,
+    role: &str,
+    options: &EngineOptions,
+    reason: &str,
+) -> Result<Arc<dyn Engine>> {
     let file = manifest.read_file(role)?;
     let key = Key {
         sha256: file.sha256.clone(),
-        backend: options.backend,
+        reason: reason.to_owned(),
         runtime_library: options.runtime_library.clone(),
     };
     loop {

@@ -1,9 +1,11 @@
 //! A turned square of the frame, as network input.
 
-use deepfake_kernels::{sample, Affine, Border, Channels, ColorSpace, Frame, Layout, PixelFormat, Plane};
-use deepfake_kernels::{FrameError, Rect, SampleSpec};
+use deepfake_kernels::{
+    Affine, Border, Channels, ColorSpace, Device, Frame, Layout, PixelFormat, Plane, Rect, SampleSpec, Tensor,
+};
 
 use super::Region;
+use crate::Result;
 
 /// Pixels of the frame to one of the input, from where on a turned square is cut in two steps.
 const TWO_STEPS: f32 = 3.0;
@@ -12,45 +14,52 @@ const FINER: f32 = 1.5;
 /// Squares turned by less than this (in radians) are cut upright: the corners move by less than a pixel of 192.
 const UPRIGHT: f32 = 0.007;
 
-/// Cuts turned squares out of frames. What [`sample`] does for upright squares by averaging areas it has to do point
+/// Cuts turned squares out of frames. What [`Device::sample`] does for upright squares by averaging areas it has to do point
 /// by point for turned ones, which takes long where a large face shrinks much. Such a face is brought down to about the
 /// input's scale upright first, and turned then.
 #[derive(Debug, Default)]
 pub(super) struct Cropper {
-    values: Vec<f32>,
+    values: Tensor,
     bytes: Vec<u8>,
 }
 
 impl Cropper {
-    /// Writes the square `region` of `frame` to `output` as `spec` wants it, and returns the map that takes the
-    /// input's pixels to the frame's.
+    /// The map that takes the input's pixels to the frame's, for the square `region`.
+    pub(super) fn map(region: Region, spec: &SampleSpec) -> Affine {
+        let Region { center, side, roll } = upright(region);
+        Affine::from_rotated_square(center, side, roll, spec.width)
+    }
+
+    /// Writes the square `region` of `frame` to `output` as `spec` wants it.
     pub(super) fn cut(
         &mut self,
+        device: &Device,
         frame: &Frame<'_>,
         region: Region,
         spec: &SampleSpec,
-        output: &mut [f32],
-    ) -> Affine {
-        let Region { center, side, roll } = region;
-        let roll = if roll.abs() < UPRIGHT { 0.0 } else { roll };
-        let map = Affine::from_rotated_square(center, side, roll, spec.width);
-        let scale = side / spec.width as f32;
-        // Not a number and infinity take the short way, which is safe for them.
-        let in_two_steps = roll != 0.0 && scale > TWO_STEPS && scale.is_finite();
-        if !(in_two_steps && self.cut_in_two_steps(frame, region, &map, spec, output).is_ok()) {
-            sample(frame, &map, spec, output);
+        output: &mut Tensor,
+    ) -> Result<()> {
+        let map = Self::map(region, spec);
+        let scale = region.side / spec.width as f32;
+        // Not a number and infinity take the short way, which is safe for them, as does a GPU, to which points cost little.
+        let in_two_steps =
+            device.cuda().is_none() && upright(region).roll != 0.0 && scale > TWO_STEPS && scale.is_finite();
+        if in_two_steps && self.cut_in_two_steps(device, frame, region, &map, spec, output)? {
+            return Ok(());
         }
-        map
+        Ok(device.sample(frame, &[map], spec, output)?)
     }
 
+    /// `false` for a square of no size: there is nothing to shrink.
     fn cut_in_two_steps(
         &mut self,
+        device: &Device,
         frame: &Frame<'_>,
         region: Region,
         map: &Affine,
         spec: &SampleSpec,
-        output: &mut [f32],
-    ) -> Result<(), FrameError> {
+        output: &mut Tensor,
+    ) -> Result<bool> {
         let (sin, cos) = region.roll.sin_cos();
         // The upright square that holds the turned one.
         let around = sin.abs() + cos.abs();
@@ -66,21 +75,24 @@ impl Cropper {
             std: [1.0; 3],
             border: spec.border,
         };
-        self.values.resize(3 * size * size, 0.0);
-        sample(frame, &down, &copy, &mut self.values);
+        let Some(up) = down.inverse() else { return Ok(false) };
+        device.sample(frame, &[down], &copy, &mut self.values)?;
         self.bytes.clear();
-        self.bytes.extend(self.values.iter().map(|v| (v * 255.0 + 0.5) as u8));
+        self.bytes.extend(self.values.data().iter().map(|v| (v * 255.0 + 0.5) as u8));
         let plane = Plane { data: &self.bytes, stride: 3 * size };
-        let small = Frame::new(PixelFormat::Rgb, ColorSpace::default(), size, size, vec![plane])?;
-        let Some(up) = down.inverse() else {
-            // A square of no size: nothing to shrink.
-            return Err(FrameError::Empty(0, 0));
+        let Ok(small) = Frame::new(PixelFormat::Rgb, ColorSpace::default(), size, size, vec![plane]) else {
+            return Ok(false);
         };
         // Rounding may leave a corner a hair outside the copy.
         let spec = SampleSpec { border: Border::Replicate, ..spec.clone() };
-        sample(&small, &map.then(&up), &spec, output);
-        Ok(())
+        device.sample(&small, &[map.then(&up)], &spec, output)?;
+        Ok(true)
     }
+}
+
+/// Squares that are hardly turned are not turned at all.
+fn upright(region: Region) -> Region {
+    Region { roll: if region.roll.abs() < UPRIGHT { 0.0 } else { region.roll }, ..region }
 }
 
 #[cfg(test)]
@@ -122,11 +134,10 @@ mod tests {
         let bytes = picture();
         let plane = Plane { data: &bytes, stride: 3 * WIDTH };
         let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), WIDTH, HEIGHT, vec![plane]).unwrap();
-        let mut two = vec![0.0; 3 * 96 * 96];
-        let map = Cropper::default().cut(&frame, region, &spec(), &mut two);
-        let mut one = vec![0.0; 3 * 96 * 96];
-        sample(&frame, &map, &spec(), &mut one);
-        one.iter().zip(&two).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        let (mut one, mut two) = (Tensor::default(), Tensor::default());
+        Cropper::default().cut(&Device::Cpu, &frame, region, &spec(), &mut two).unwrap();
+        Device::Cpu.sample(&frame, &[Cropper::map(region, &spec())], &spec(), &mut one).unwrap();
+        one.data().iter().zip(two.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 
     #[test]
@@ -151,10 +162,10 @@ mod tests {
         let bytes = picture();
         let plane = Plane { data: &bytes, stride: 3 * WIDTH };
         let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), WIDTH, HEIGHT, vec![plane]).unwrap();
-        let mut output = vec![0.0; 3 * 96 * 96];
+        let mut output = Tensor::default();
         for side in [f32::NAN, f32::INFINITY, 0.0] {
             let region = Region { center: Point { x: f32::NAN, y: 0.0 }, side, roll: 0.5 };
-            Cropper::default().cut(&frame, region, &spec(), &mut output);
+            Cropper::default().cut(&Device::Cpu, &frame, region, &spec(), &mut output).unwrap();
         }
     }
 }

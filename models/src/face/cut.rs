@@ -1,6 +1,8 @@
 //! Does a new shot begin with this frame?
 
-use deepfake_kernels::{sample, Affine, Border, Channels, Frame, Layout, Rect, SampleSpec};
+use deepfake_kernels::{Affine, Border, Channels, Device, Frame, Layout, Rect, SampleSpec, Tensor};
+
+use crate::Result;
 
 /// Side of the thumbnail that frames are compared by.
 const SIDE: usize = 16;
@@ -14,8 +16,9 @@ const FLAT: f32 = 1e-4;
 #[derive(Debug)]
 pub(super) struct CutDetector {
     spec: SampleSpec,
-    last: Vec<f32>,
-    this: Vec<f32>,
+    thumbnail: Tensor,
+    last: Tensor,
+    this: Tensor,
     known: bool,
 }
 
@@ -30,8 +33,13 @@ impl CutDetector {
             std: [1.0; 3],
             border: Border::Replicate,
         };
-        let values = 3 * SIDE * SIDE;
-        Self { spec, last: vec![0.0; values], this: vec![0.0; values], known: false }
+        Self {
+            spec,
+            thumbnail: Tensor::default(),
+            last: Tensor::default(),
+            this: Tensor::default(),
+            known: false,
+        }
     }
 
     /// Forgets the last frame.
@@ -41,15 +49,16 @@ impl CutDetector {
 
     /// Whether `frame` is of another shot than the last one given. Flat frames belong to the shot before them; what
     /// comes after them is compared with the last frame that was not flat.
-    pub(super) fn is_cut(&mut self, frame: &Frame<'_>) -> bool {
+    pub(super) fn is_cut(&mut self, device: &Device, frame: &Frame<'_>) -> Result<bool> {
         let whole = Rect::new(0.0, 0.0, frame.width() as f32, frame.height() as f32);
-        sample(frame, &Affine::from_rect(whole, SIDE, SIDE), &self.spec, &mut self.this);
-        if !center(&mut self.this) {
-            return false;
+        device.sample(frame, &[Affine::from_rect(whole, SIDE, SIDE)], &self.spec, &mut self.thumbnail)?;
+        device.download([(&self.thumbnail, &mut self.this)])?;
+        if !center(self.this.data_mut()) {
+            return Ok(false);
         }
         std::mem::swap(&mut self.last, &mut self.this);
         let known = std::mem::replace(&mut self.known, true);
-        known && correlation(&self.last, &self.this) < SAME_SHOT
+        Ok(known && correlation(self.last.data(), self.this.data()) < SAME_SHOT)
     }
 }
 
@@ -99,7 +108,7 @@ mod tests {
     fn is_cut(cuts: &mut CutDetector, bytes: &[u8]) -> bool {
         let plane = Plane { data: bytes, stride: 3 * SIZE };
         let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), SIZE, SIZE, vec![plane]).unwrap();
-        cuts.is_cut(&frame)
+        cuts.is_cut(&Device::Cpu, &frame).unwrap()
     }
 
     #[test]

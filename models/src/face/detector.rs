@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deepfake_kernels::{sample, Affine, Border, Frame, Point, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Border, Device, Frame, Graph, Point, SampleSpec, Tensor};
 
 use super::{
     anchors::anchors,
@@ -11,7 +11,7 @@ use super::{
     Face,
 };
 use crate::{
-    engine::{self, Engine, EngineOptions},
+    engine::{choose, Engine, EngineOptions, Intake, Platform},
     manifest::Manifest,
     zoo, Error, Result, Stage, StageTimes,
 };
@@ -39,9 +39,17 @@ impl FaceDetector {
     /// # Errors
     /// If one is missing, damaged or of another shape than its manifest says, or if the backend cannot run it.
     pub fn load(engine: &EngineOptions) -> Result<Self> {
+        choose(engine, Self::load_on)
+    }
+
+    /// Like [`load`](Self::load), on a platform that is there already.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(platform: &Platform) -> Result<Self> {
         Ok(Self {
-            short: Network::load(SHORT_RANGE_MODEL, engine)?,
-            full: Network::load(FULL_RANGE_MODEL, engine)?,
+            short: Network::load(SHORT_RANGE_MODEL, platform)?,
+            full: Network::load(FULL_RANGE_MODEL, platform)?,
         })
     }
 
@@ -90,6 +98,7 @@ impl FaceDetector {
 #[derive(Debug)]
 struct Network {
     name: String,
+    device: Device,
     engine: Arc<dyn Engine>,
     spec: SampleSpec,
     anchors: Vec<Point>,
@@ -99,33 +108,34 @@ struct Network {
     buffers: Mutex<Buffers>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Buffers {
+    intake: Intake,
+    graph: Graph,
     input: Tensor,
     boxes: Tensor,
     scores: Tensor,
+    /// The outputs where the processor can look at them.
+    found: [Tensor; 2],
 }
 
 impl Network {
-    fn load(model: &str, options: &EngineOptions) -> Result<Self> {
-        Self::from_manifest(&zoo::find(model)?, options)
+    fn load(model: &str, platform: &Platform) -> Result<Self> {
+        Self::from_manifest(&zoo::find(model)?, platform)
     }
 
-    fn from_manifest(manifest: &Manifest, options: &EngineOptions) -> Result<Self> {
+    fn from_manifest(manifest: &Manifest, platform: &Platform) -> Result<Self> {
         let detector = manifest.detector()?;
         let spec = manifest.sample_spec(Border::Constant([0.0; 3]));
         Ok(Self {
             name: manifest.model().name.clone(),
-            engine: engine::load(manifest, "network", options)?,
+            device: platform.device().clone(),
+            engine: platform.load(manifest, "network", 1)?,
             anchors: anchors(spec.width, spec.height, &detector.strides),
             boxes: detector.boxes.clone(),
             scores: detector.scores.clone(),
             threshold: detector.score_threshold,
-            buffers: Mutex::new(Buffers {
-                input: Tensor::zeros(&manifest.input_shape(1)),
-                boxes: Tensor::default(),
-                scores: Tensor::default(),
-            }),
+            buffers: Mutex::default(),
             spec,
         })
     }
@@ -133,12 +143,17 @@ impl Network {
     fn detect(&self, frame: &Frame<'_>, faces: &mut Vec<Face>, times: &mut StageTimes) -> Result<()> {
         // A panic elsewhere leaves only numbers behind that the next run overwrites.
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffers { input, boxes, scores } = &mut *buffers;
+        let Buffers { intake, graph, input, boxes: given_boxes, scores: given_scores, found } = &mut *buffers;
+        let frame = intake.take(&self.device, frame)?;
         let map = letterbox(frame.width(), frame.height(), &self.spec);
-        times.measure(Stage::Track, || sample(frame, &map, &self.spec, input.data_mut()));
-        times.measure_engine(Stage::Track, || {
-            self.engine
-                .run(&[(INPUT, input)], &mut [(&self.boxes, &mut *boxes), (&self.scores, &mut *scores)])
+        self.device.replay::<Error>(graph, || {
+            times.measure(Stage::Track, || self.device.sample(&frame, &[map], &self.spec, input))?;
+            let outputs = &mut [(self.boxes.as_str(), &mut *given_boxes), (&self.scores, &mut *given_scores)];
+            times.measure_engine(Stage::Track, || self.engine.run(&self.device, &[(INPUT, input)], outputs))
+        })?;
+        let [boxes, scores] = found;
+        times.measure(Stage::Track, || {
+            self.device.download([(&*given_boxes, &mut *boxes), (&*given_scores, &mut *scores)])
         })?;
         if boxes.data().len() != ROW * self.anchors.len() || scores.data().len() != self.anchors.len() {
             return Err(Error::Network {

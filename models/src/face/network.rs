@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deepfake_kernels::{Affine, Border, Frame, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Border, Device, Frame, Graph, Point, Rect, SampleSpec, Tensor};
 
 use super::{crop::Cropper, decode::sigmoid, Face, Landmarks, Region, POINTS};
 use crate::{
-    engine::{self, Engine, EngineOptions},
+    engine::{choose, Engine, EngineOptions, Intake, Platform},
     manifest::Manifest,
     zoo, Error, Result, Stage, StageTimes,
 };
@@ -22,6 +22,7 @@ const INPUT: &str = "input_1";
 #[derive(Debug)]
 pub struct LandmarkNetwork {
     name: String,
+    device: Device,
     engine: Arc<dyn Engine>,
     spec: SampleSpec,
     output: String,
@@ -30,12 +31,16 @@ pub struct LandmarkNetwork {
     buffers: Mutex<Buffers>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Buffers {
+    intake: Intake,
+    graph: Graph,
     cropper: Cropper,
     input: Tensor,
     points: Tensor,
     presence: Tensor,
+    /// The outputs where the processor can look at them.
+    found: [Tensor; 2],
 }
 
 impl LandmarkNetwork {
@@ -44,10 +49,18 @@ impl LandmarkNetwork {
     /// # Errors
     /// If it is missing, damaged or of another shape than its manifest says, or if the backend cannot run it.
     pub fn load(engine: &EngineOptions) -> Result<Self> {
-        Self::from_manifest(&zoo::find(LANDMARK_MODEL)?, engine)
+        choose(engine, Self::load_on)
     }
 
-    fn from_manifest(manifest: &Manifest, options: &EngineOptions) -> Result<Self> {
+    /// Like [`load`](Self::load), on a platform that is there already.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(platform: &Platform) -> Result<Self> {
+        Self::from_manifest(&zoo::find(LANDMARK_MODEL)?, platform)
+    }
+
+    fn from_manifest(manifest: &Manifest, platform: &Platform) -> Result<Self> {
         let landmarks = manifest.landmarks()?;
         let name = manifest.model().name.clone();
         let spec = manifest.sample_spec(Border::Replicate);
@@ -62,17 +75,13 @@ impl LandmarkNetwork {
         }
         Ok(Self {
             name,
-            engine: engine::load(manifest, "network", options)?,
+            device: platform.device().clone(),
+            engine: platform.load(manifest, "network", 1)?,
             spec,
             output: landmarks.output.clone(),
             presence: landmarks.presence.clone(),
             crop_scale: landmarks.crop_scale,
-            buffers: Mutex::new(Buffers {
-                cropper: Cropper::default(),
-                input: Tensor::zeros(&manifest.input_shape(1)),
-                points: Tensor::default(),
-                presence: Tensor::default(),
-            }),
+            buffers: Mutex::default(),
         })
     }
 
@@ -134,12 +143,20 @@ impl LandmarkNetwork {
     ) -> Result<()> {
         // A panic elsewhere leaves only numbers behind that the next run overwrites.
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffers { cropper, input, points, presence } = &mut *buffers;
+        let Buffers { intake, graph, cropper, input, points: given_points, presence: given_presence, found } =
+            &mut *buffers;
+        let frame = intake.take(&self.device, frame)?;
         let square = region.scaled(self.crop_scale);
-        let map = times.measure(Stage::Track, || cropper.cut(frame, square, &self.spec, input.data_mut()));
-        times.measure_engine(Stage::Track, || {
-            self.engine
-                .run(&[(INPUT, input)], &mut [(&self.output, &mut *points), (&self.presence, &mut *presence)])
+        let map = Cropper::map(square, &self.spec);
+        self.device.replay::<Error>(graph, || {
+            times.measure(Stage::Track, || cropper.cut(&self.device, &frame, square, &self.spec, input))?;
+            let outputs =
+                &mut [(self.output.as_str(), &mut *given_points), (&self.presence, &mut *given_presence)];
+            times.measure_engine(Stage::Track, || self.engine.run(&self.device, &[(INPUT, input)], outputs))
+        })?;
+        let [points, presence] = found;
+        times.measure(Stage::Track, || {
+            self.device.download([(&*given_points, &mut *points), (&*given_presence, &mut *presence)])
         })?;
         if points.data().len() != 3 * POINTS || presence.data().len() != 1 {
             return Err(Error::Network {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deepfake_kernels::{Frame, Rect};
+use deepfake_kernels::{Device, Frame, Rect};
 
 use super::{
     association::{associate, same_face},
@@ -14,7 +14,10 @@ use super::{
     suppression::merge,
     Face, FaceDetector, LandmarkNetwork, Landmarks, Region,
 };
-use crate::{engine::EngineOptions, Result, Stage, StageTimes};
+use crate::{
+    engine::{choose, EngineOptions, Intake, Platform},
+    Result, Stage, StageTimes,
+};
 
 /// Time between frames where their timestamps do not tell, in seconds.
 const DEFAULT_INTERVAL: f32 = 1.0 / 30.0;
@@ -106,6 +109,8 @@ struct Memory {
 /// At most twice [`TrackerOptions::max_faces`] tracks are kept, those missed included.
 #[derive(Debug)]
 pub struct FaceTracker {
+    device: Device,
+    intake: Intake,
     detector: FaceDetector,
     network: LandmarkNetwork,
     options: TrackerOptions,
@@ -138,9 +143,19 @@ impl FaceTracker {
     /// # Errors
     /// If one is missing, damaged or of another shape than its manifest says, or if the backend cannot run it.
     pub fn load(engine: &EngineOptions, options: TrackerOptions) -> Result<Self> {
+        choose(engine, |platform| Self::load_on(platform, options.clone()))
+    }
+
+    /// Like [`load`](Self::load), on a platform that is there already.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(platform: &Platform, options: TrackerOptions) -> Result<Self> {
         Ok(Self {
-            detector: FaceDetector::load(engine)?,
-            network: LandmarkNetwork::load(engine)?,
+            device: platform.device().clone(),
+            intake: Intake::default(),
+            detector: FaceDetector::load_on(platform)?,
+            network: LandmarkNetwork::load_on(platform)?,
             options,
             tracks: Vec::new(),
             memories: Vec::new(),
@@ -193,6 +208,21 @@ impl FaceTracker {
         time: Option<Duration>,
         times: &mut StageTimes,
     ) -> Result<&[Track]> {
+        let mut intake = std::mem::take(&mut self.intake);
+        let updated =
+            intake.take(&self.device, frame).and_then(|frame| self.update_there(&frame, time, times));
+        self.intake = intake;
+        updated?;
+        Ok(&self.tracks)
+    }
+
+    /// [`update`](Self::update) for a frame on the device.
+    fn update_there(
+        &mut self,
+        frame: &Frame<'_>,
+        time: Option<Duration>,
+        times: &mut StageTimes,
+    ) -> Result<()> {
         let broken = self.follow(frame, time, times)?;
         let situation = self.situation(broken);
         match self.schedule.next(situation, self.options.detection_interval.max(1)) {
@@ -218,7 +248,7 @@ impl FaceTracker {
             }
         }
         self.end_frame();
-        Ok(&self.tracks)
+        Ok(())
     }
 
     /// Like [`update`](Self::update), but with the boxes of all faces in `frame`, as far as they are known upstream,
@@ -233,6 +263,22 @@ impl FaceTracker {
         time: Option<Duration>,
         times: &mut StageTimes,
     ) -> Result<&[Track]> {
+        let mut intake = std::mem::take(&mut self.intake);
+        let updated = intake
+            .take(&self.device, frame)
+            .and_then(|frame| self.update_with_regions_there(&frame, regions, time, times));
+        self.intake = intake;
+        updated?;
+        Ok(&self.tracks)
+    }
+
+    fn update_with_regions_there(
+        &mut self,
+        frame: &Frame<'_>,
+        regions: &[Rect],
+        time: Option<Duration>,
+        times: &mut StageTimes,
+    ) -> Result<()> {
         self.follow(frame, time, times)?;
         self.buffers.hits.clear();
         self.buffers.hits.extend(
@@ -243,7 +289,7 @@ impl FaceTracker {
         );
         self.take_hits(frame, times)?;
         self.end_frame();
-        Ok(&self.tracks)
+        Ok(())
     }
 
     fn situation(&self, broken: bool) -> Situation {
@@ -255,7 +301,7 @@ impl FaceTracker {
     fn follow(&mut self, frame: &Frame<'_>, time: Option<Duration>, times: &mut StageTimes) -> Result<bool> {
         let seconds = self.seconds_to(time);
         let mut broken = false;
-        if times.measure(Stage::Track, || self.cuts.is_cut(frame)) {
+        if times.measure(Stage::Track, || self.cuts.is_cut(&self.device, frame))? {
             self.tracks.clear();
             self.memories.clear();
             self.schedule = Schedule::new();

@@ -2,50 +2,65 @@
 
 use std::sync::Arc;
 
-use deepfake_kernels::{sample, Affine, Frame, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Device, Frame, Keypoints, SampleSpec, Tensor};
 
-use super::motion::Keypoints;
 use crate::{
-    engine::{self, BackendReport, Engine, EngineOptions},
+    engine::{BackendReport, Engine, Platform},
     manifest::{Crop, Kind, Manifest},
     Error, Result, Stage, StageTimes,
 };
 
 /// What is computed once for a portrait.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Encoded {
     /// The crop that the network saw, planar RGB in 0..1, `[1, 3, height, width]`.
     pub image: Tensor,
     features: Tensor,
     small: Tensor,
-    value: Tensor,
-    jacobian: Tensor,
     /// Its key points.
     pub keypoints: Keypoints,
+}
+
+impl Encoded {
+    /// Takes what `other` holds, which may hold anything afterwards. On a GPU the values are copied: where they lie stays
+    /// the same, and with it the graph that reads them there.
+    pub fn take_over(&mut self, device: &Device, other: &mut Self) -> Result<()> {
+        if device.cuda().is_none() {
+            std::mem::swap(self, other);
+            return Ok(());
+        }
+        for (from, to) in other.tensors().into_iter().zip(self.tensors()) {
+            device.copy(from, to)?;
+        }
+        Ok(())
+    }
+
+    fn tensors(&mut self) -> [&mut Tensor; 5] {
+        let Keypoints { value, jacobian } = &mut self.keypoints;
+        [&mut self.image, &mut self.features, &mut self.small, value, jacobian]
+    }
 }
 
 /// A model of kind `fomm`, ready to run.
 #[derive(Debug)]
 pub struct Fomm {
+    device: Device,
     keypoints: Arc<dyn Engine>,
     encoder: Arc<dyn Engine>,
     generator: Arc<dyn Engine>,
     spec: SampleSpec,
-    input_shape: [usize; 4],
     points: usize,
     crop: Crop,
     // Kept from frame to frame, so that none is allocated anew.
     driving: Tensor,
-    value: Tensor,
-    jacobian: Tensor,
 }
 
 impl Fomm {
     /// Loads the networks of `manifest`.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it describes another kind of model, and those of [`engine::load`].
-    pub fn load(manifest: &Manifest, options: &EngineOptions) -> Result<Self> {
+    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
+    pub fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
         if manifest.model().kind != Kind::Fomm {
             return Err(Error::Manifest {
                 path: manifest.path().to_owned(),
@@ -55,16 +70,14 @@ impl Fomm {
         let crop = manifest.crop()?;
         let points = manifest.fomm()?.keypoints;
         Ok(Self {
-            keypoints: engine::load(manifest, "keypoints", options)?,
-            encoder: engine::load(manifest, "encoder", options)?,
-            generator: engine::load(manifest, "generator", options)?,
+            device: platform.device().clone(),
+            keypoints: platform.load(manifest, "keypoints", 1)?,
+            encoder: platform.load(manifest, "encoder", 1)?,
+            generator: platform.load(manifest, "generator", 1)?,
             spec: manifest.sample_spec(crop.border()),
-            input_shape: manifest.input_shape(1),
             points,
             crop,
-            driving: Tensor::zeros(&manifest.input_shape(1)),
-            value: Tensor::zeros(&[1, points, 2]),
-            jacobian: Tensor::zeros(&[1, points, 2, 2]),
+            driving: Tensor::default(),
         })
     }
 
@@ -87,41 +100,44 @@ impl Fomm {
     ///
     /// # Errors
     /// [`Error::Network`] if a network fails.
-    pub fn encode(&self, frame: &Frame<'_>, map: &Affine, times: &mut StageTimes) -> Result<Encoded> {
-        let mut image = Tensor::zeros(&self.input_shape);
-        times.measure(Stage::Sample, || sample(frame, map, &self.spec, image.data_mut()));
-        let (mut features, mut small) = (Tensor::default(), Tensor::default());
+    pub fn encode(
+        &self,
+        frame: &Frame<'_>,
+        map: &Affine,
+        encoded: &mut Encoded,
+        times: &mut StageTimes,
+    ) -> Result<()> {
+        let Encoded { image, features, small, keypoints } = encoded;
+        times.measure(Stage::Sample, || self.device.sample(frame, &[*map], &self.spec, image))?;
         times.measure_engine(Stage::Generate, || {
-            self.encoder.run(&[("source", &image)], &mut [("features", &mut features), ("small", &mut small)])
+            let outputs = &mut [("features", features), ("small", small)];
+            self.encoder.run(&self.device, &[("source", image)], outputs)
         })?;
-        let (mut value, mut jacobian) = (Tensor::default(), Tensor::default());
-        let keypoints = self.locate(&image, &mut value, &mut jacobian, times)?;
-        Ok(Encoded { image, features, small, value, jacobian, keypoints })
+        self.locate(image, keypoints, times)
     }
 
     /// Key points of the part of a driving `frame` that `map` takes the input to.
     ///
     /// # Errors
     /// [`Error::Network`] if the network fails.
-    pub fn drive(&mut self, frame: &Frame<'_>, map: &Affine, times: &mut StageTimes) -> Result<Keypoints> {
-        times.measure(Stage::Sample, || sample(frame, map, &self.spec, self.driving.data_mut()));
-        let (mut value, mut jacobian) = (std::mem::take(&mut self.value), std::mem::take(&mut self.jacobian));
-        let result = self.locate(&self.driving, &mut value, &mut jacobian, times);
-        (self.value, self.jacobian) = (value, jacobian);
-        result
+    pub fn drive(
+        &mut self,
+        frame: &Frame<'_>,
+        map: &Affine,
+        keypoints: &mut Keypoints,
+        times: &mut StageTimes,
+    ) -> Result<()> {
+        times.measure(Stage::Sample, || self.device.sample(frame, &[*map], &self.spec, &mut self.driving))?;
+        self.locate(&self.driving, keypoints, times)
     }
 
-    fn locate(
-        &self,
-        image: &Tensor,
-        value: &mut Tensor,
-        jacobian: &mut Tensor,
-        times: &mut StageTimes,
-    ) -> Result<Keypoints> {
+    fn locate(&self, image: &Tensor, keypoints: &mut Keypoints, times: &mut StageTimes) -> Result<()> {
+        let Keypoints { value, jacobian } = keypoints;
         times.measure_engine(Stage::Keypoints, || {
-            self.keypoints.run(&[("image", image)], &mut [("value", value), ("jacobian", jacobian)])
+            let outputs = &mut [("value", &mut *value), ("jacobian", &mut *jacobian)];
+            self.keypoints.run(&self.device, &[("image", image)], outputs)
         })?;
-        if value.data().len() != self.points * 2 || jacobian.data().len() != self.points * 4 {
+        if value.len() != self.points * 2 || jacobian.len() != self.points * 4 {
             return Err(Error::Network {
                 name: "keypoints".into(),
                 reason: format!(
@@ -132,10 +148,7 @@ impl Fomm {
                 ),
             });
         }
-        Ok(Keypoints {
-            value: value.data().chunks_exact(2).map(|v| [v[0], v[1]]).collect(),
-            jacobian: jacobian.data().chunks_exact(4).map(|v| [v[0], v[1], v[2], v[3]]).collect(),
-        })
+        Ok(())
     }
 
     /// Paints the portrait with the key points `driving` into `prediction`, planar RGB in 0..1.
@@ -143,38 +156,32 @@ impl Fomm {
     /// # Errors
     /// [`Error::Network`] if the network fails.
     pub fn generate(
-        &mut self,
+        &self,
         portrait: &Encoded,
         driving: &Keypoints,
         prediction: &mut Tensor,
         times: &mut StageTimes,
     ) -> Result<()> {
-        let value = self.value.reshape_for_write(&[1, self.points, 2]);
-        value.copy_from_slice(driving.value.as_flattened());
-        let jacobian = self.jacobian.reshape_for_write(&[1, self.points, 2, 2]);
-        jacobian.copy_from_slice(driving.jacobian.as_flattened());
         times.measure_engine(Stage::Generate, || {
             self.generator.run(
+                &self.device,
                 &[
                     ("features", &portrait.features),
                     ("small", &portrait.small),
-                    ("source_value", &portrait.value),
-                    ("source_jacobian", &portrait.jacobian),
-                    ("driving_value", &self.value),
-                    ("driving_jacobian", &self.jacobian),
+                    ("source_value", &portrait.keypoints.value),
+                    ("source_jacobian", &portrait.keypoints.jacobian),
+                    ("driving_value", &driving.value),
+                    ("driving_jacobian", &driving.jacobian),
                 ],
                 &mut [("prediction", prediction)],
             )
         })?;
-        // Whoever paints the prediction relies on its size.
-        if prediction.data().len() != self.input_shape.iter().product::<usize>() {
+        // Whoever paints the prediction relies on its shape.
+        let wanted = [1, 3, self.spec.height, self.spec.width];
+        if prediction.shape() != wanted {
             return Err(Error::Network {
                 name: "generator".into(),
-                reason: format!(
-                    "gave a picture of shape {:?}, not {:?}",
-                    prediction.shape(),
-                    self.input_shape
-                ),
+                reason: format!("gave a picture of shape {:?}, not {wanted:?}", prediction.shape()),
             });
         }
         Ok(())

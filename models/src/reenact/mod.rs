@@ -7,29 +7,34 @@
 
 mod crop;
 mod fomm;
-pub mod motion;
 mod picture;
 mod reference;
+mod scene;
 mod settings;
+mod smoother;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deepfake_kernels::{compose, draw_disc, Affine, Frame, FrameMut, Layer, Point, Rect, Tensor};
+use deepfake_kernels::{
+    draw_disc, Affine, Background, Device, Frame, FrameMut, Graph, Keypoints, Layer, Point, Rect, Tensor,
+    Transfer,
+};
 
 use self::{
     crop::{fixed_map, Follower, Square},
     fomm::{Encoded, Fomm},
-    motion::{transfer, Keypoints, Smoother},
     reference::{normalise, ReferenceKeeper},
+    scene::Scene,
+    smoother::Smoother,
 };
 use crate::{
-    engine::{BackendReport, EngineOptions},
+    engine::{choose, BackendReport, EngineOptions, Intake, Outlet, Platform},
     face::{FaceTracker, Landmarks, Track, TrackerOptions},
     zoo, Error, Result, Stage, StageTimes,
 };
 
 pub use picture::Picture;
-pub use settings::{CropMode, FaceLost, Motion, ReenactSettings, Reference};
+pub use settings::{Composition, CropMode, FaceLost, Motion, ReenactSettings, Reference};
 
 /// Faces smaller than this, in pixels, are too coarse to read an expression off.
 const SMALLEST_FACE: f32 = 32.0;
@@ -85,10 +90,16 @@ pub struct Outcome {
     pub times: StageTimes,
 }
 
-#[derive(Debug)]
+/// The portrait in use.
+#[derive(Debug, Default)]
 struct Portrait {
+    /// There is one.
+    there: bool,
     encoded: Encoded,
+    /// Where the next one is encoded, so that one that fails leaves this one alone.
+    next: Encoded,
     landmarks: Option<Vec<[f32; 2]>>,
+    scene: Scene,
 }
 
 /// The driver as it was in the last frame.
@@ -110,70 +121,112 @@ enum Sighting {
 /// Animates a portrait.
 #[derive(Debug)]
 pub struct Reenactor {
-    fomm: Fomm,
+    intake: Intake,
+    outlet: Outlet,
     tracker: FaceTracker,
     portrait_tracker: FaceTracker,
-    settings: ReenactSettings,
-    portrait: Option<Portrait>,
-    driver: Driver,
     reference: ReferenceKeeper,
+    driver: Driver,
+    animator: Animator,
+}
+
+/// What lives on the device.
+#[derive(Debug)]
+struct Animator {
+    device: Device,
+    fomm: Fomm,
+    settings: ReenactSettings,
+    portrait: Portrait,
     smoother: Smoother,
-    /// The driver's key points that were put on the portrait last, to be put on another one that comes meanwhile.
-    driving: Option<Keypoints>,
+    /// Key points of the last driving frame, as the network gave them.
+    driving: Keypoints,
+    /// The smoother holds key points of the driver, to be put on another portrait that comes meanwhile.
+    driven: bool,
+    /// The driver's key points that relative motion starts from; the keeper knows whether there are any.
+    reference: Keypoints,
+    /// The portrait's key points with the driver's motion.
+    moved: Keypoints,
     prediction: Tensor,
-    /// Key points of `prediction`, once it was painted from the present portrait.
-    animated: Option<Keypoints>,
+    /// `prediction` was painted from the present portrait by `moved`.
+    animated: bool,
+    graph: Graph,
+}
+
+/// What relative motion starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// The kept reference.
+    Kept,
+    /// The present frame, which is to be kept.
+    Here,
+    /// Nothing yet.
+    Nowhere,
 }
 
 impl Reenactor {
     /// Loads the model and the face networks.
     ///
     /// # Errors
-    /// Those of [`zoo::find`] and [`crate::engine::load`], and [`Error::Manifest`] if the model animates nothing.
+    /// Those of [`zoo::find`] and [`Platform::load`], and [`Error::Manifest`] if the model animates nothing.
     pub fn load(options: &ReenactorOptions) -> Result<Self> {
-        let manifest = zoo::find(&options.model)?;
-        let fomm = Fomm::load(&manifest, &options.engine)?;
+        choose(&options.engine, |platform| Self::load_on(platform, &options.model))
+    }
+
+    fn load_on(platform: &Platform, model: &str) -> Result<Self> {
+        let fomm = Fomm::load(&zoo::find(model)?, platform)?;
         let tracking =
             TrackerOptions { max_faces: 1, min_face_size: SMALLEST_FACE, ..TrackerOptions::default() };
         Ok(Self {
-            tracker: FaceTracker::load(&options.engine, tracking.clone())?,
+            intake: Intake::default(),
+            outlet: Outlet::default(),
+            tracker: FaceTracker::load_on(platform, tracking.clone())?,
             // Of several people in a portrait the largest counts; the tracker sorts nothing out by itself.
-            portrait_tracker: FaceTracker::load(
-                &options.engine,
-                TrackerOptions { max_faces: 8, ..tracking },
-            )?,
-            fomm,
-            settings: ReenactSettings::default(),
-            portrait: None,
-            driver: Driver::default(),
+            portrait_tracker: FaceTracker::load_on(platform, TrackerOptions { max_faces: 8, ..tracking })?,
             reference: ReferenceKeeper::default(),
-            smoother: Smoother::default(),
-            driving: None,
-            prediction: Tensor::default(),
-            animated: None,
+            driver: Driver::default(),
+            animator: Animator {
+                device: platform.device().clone(),
+                fomm,
+                settings: ReenactSettings::default(),
+                portrait: Portrait::default(),
+                smoother: Smoother::default(),
+                driving: Keypoints::default(),
+                driven: false,
+                reference: Keypoints::default(),
+                moved: Keypoints::default(),
+                prediction: Tensor::default(),
+                animated: false,
+                graph: Graph::default(),
+            },
         })
     }
 
     /// Which backend runs the networks, and why.
     pub fn report(&self) -> &BackendReport {
-        self.fomm.report()
+        self.animator.fomm.report()
     }
 
-    /// Width and height of the model's picture.
+    /// Width and height of the picture that the output shows: the portrait's whole one with [`Composition::Scene`], once
+    /// there is a portrait, else the model's.
     pub fn output_size(&self) -> (usize, usize) {
-        self.fomm.size()
+        let scene = match self.animator.settings.composition {
+            Composition::Scene => self.animator.portrait.scene.size(),
+            Composition::Portrait => None,
+        };
+        scene.unwrap_or_else(|| self.animator.fomm.size())
     }
 
-    /// Takes other settings. The part of the portrait that is used changes with the next portrait only.
+    /// Takes other settings. The part of the portrait that is used, and what of it is shown, change with the next portrait
+    /// only.
     pub fn set_settings(&mut self, settings: &ReenactSettings) {
-        if settings.driver_crop != self.settings.driver_crop {
-            self.smoother.reset();
+        let old = &self.animator.settings;
+        if settings.driver_crop != old.driver_crop {
+            self.animator.smoother.reset();
         }
-        if settings.driver_crop != self.settings.driver_crop || settings.reference != self.settings.reference
-        {
+        if settings.driver_crop != old.driver_crop || settings.reference != old.reference {
             self.reference.reset();
         }
-        self.settings = settings.clone();
+        self.animator.settings = settings.clone();
     }
 
     /// Takes the portrait in `frame`. Where that fails, the one before stays.
@@ -181,29 +234,46 @@ impl Reenactor {
     /// # Errors
     /// [`Error::NoFaceInPortrait`] if there is none and `source_crop` is [`CropMode::Track`]; [`Error::Network`].
     pub fn set_portrait(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let mut intake = std::mem::take(&mut self.intake);
+        let device = self.animator.device.clone();
+        let taken = intake.take(&device, frame).and_then(|frame| self.take_portrait(&frame));
+        self.intake = intake;
+        // Nothing may still be read when the caller takes the frame back.
+        let done = device.synchronize();
+        taken?;
+        Ok(done?)
+    }
+
+    fn take_portrait(&mut self, frame: &Frame<'_>) -> Result<()> {
         let mut times = StageTimes::default();
         self.portrait_tracker.reset();
         let face = largest(self.portrait_tracker.update(frame, None, &mut times)?);
         let landmarks = face.and_then(|track| normalise(&track.landmarks.points));
-        let map = match (self.settings.source_crop, face) {
+        let Animator { device, fomm, settings, portrait, animated, .. } = &mut self.animator;
+        let map = match (settings.source_crop, face) {
             (CropMode::Track, None) => return Err(Error::NoFaceInPortrait),
             (CropMode::Track, Some(track)) => {
-                let square = Square::about_face(track.landmarks.bounding_box(), self.fomm.crop());
-                let (width, height) = self.fomm.size();
+                let square = Square::about_face(track.landmarks.bounding_box(), fomm.crop());
+                let (width, height) = fomm.size();
                 Affine::from_rect(square.within((frame.width(), frame.height())).rect(), width, height)
             }
-            (mode, _) => fixed_map(mode, (frame.width(), frame.height()), self.fomm.size()),
+            (mode, _) => fixed_map(mode, (frame.width(), frame.height()), fomm.size()),
         };
-        let encoded = self.fomm.encode(frame, &map, &mut times)?;
-        self.portrait = Some(Portrait { encoded, landmarks });
+        fomm.encode(frame, &map, &mut portrait.next, &mut times)?;
+        if settings.composition == Composition::Scene {
+            portrait.scene.set(device, frame, map)?;
+        }
+        portrait.encoded.take_over(device, &mut portrait.next)?;
+        portrait.landmarks = landmarks;
+        portrait.there = true;
+        *animated = false;
         self.reference.portrait_changed();
-        self.animated = None;
         Ok(())
     }
 
     /// Whether there is a portrait to animate.
     pub fn has_portrait(&self) -> bool {
-        self.portrait.is_some()
+        self.animator.portrait.there
     }
 
     /// Takes the next frame with a face as the reference of relative motion.
@@ -217,9 +287,9 @@ impl Reenactor {
         self.tracker.reset();
         self.driver = Driver::default();
         self.reference.seek();
-        self.smoother.reset();
-        self.driving = None;
-        self.animated = None;
+        self.animator.smoother.reset();
+        self.animator.driven = false;
+        self.animator.animated = false;
     }
 
     /// Forgets what came before, for another driving video; only portrait and settings stay.
@@ -231,39 +301,90 @@ impl Reenactor {
     /// Animates the portrait by the driving frame `driver` and writes all of `output`. `time` is the frame's place in
     /// the stream; without one a 25th of a second is assumed since the last.
     ///
+    /// Both frames may lie in the host's memory, and where the networks run on a GPU also in that. When this returns, all
+    /// work on them is done.
+    ///
     /// # Errors
-    /// [`Error::NoPortrait`] and [`Error::Network`]; `output` is then unspecified, but never shows the driver.
+    /// [`Error::NoPortrait`], [`Error::Network`] and [`Error::Device`]; `output` is then unspecified, but never shows the
+    /// driver.
     pub fn process(
         &mut self,
         driver: &Frame<'_>,
         time: Option<Duration>,
         output: &mut FrameMut<'_>,
     ) -> Result<Outcome> {
-        if self.portrait.is_none() {
+        if !self.has_portrait() {
             return Err(Error::NoPortrait);
         }
+        let device = self.animator.device.clone();
+        let (mut intake, mut outlet) = (std::mem::take(&mut self.intake), std::mem::take(&mut self.outlet));
+        let mut waiting = None;
+        let outcome = intake.take(&device, driver).and_then(|driver| {
+            outlet.give(&device, output, |output| {
+                let outcome = self.process_there(&driver, time, output);
+                waiting = Some(Instant::now());
+                outcome
+            })
+        });
+        (self.intake, self.outlet) = (intake, outlet);
+        let mut outcome = outcome?;
+        if let Some(since) = waiting {
+            outcome.times.add_to(Stage::Wait, since.elapsed());
+        }
+        if matches!(outcome.shown, Shown::Animated | Shown::Held) && self.animator.settings.keypoints {
+            // They are looked at here, so that is the only work that does not fit in a graph.
+            self.animator.draw_keypoints(output)?;
+        }
+        Ok(outcome)
+    }
+
+    /// [`process`](Self::process) for frames on the device.
+    fn process_there(
+        &mut self,
+        driver: &Frame<'_>,
+        time: Option<Duration>,
+        output: &mut FrameMut<'_>,
+    ) -> Result<Outcome> {
         let mut times = StageTimes::default();
         let mut events = Vec::new();
         let elapsed = self.driver.elapse(time);
+        self.animator.prepare(output)?;
         let shown = match self.find_driver(driver, time, &mut events, &mut times)? {
-            Sighting::Seen(face) => self.animate(driver, &face, elapsed, &mut events, &mut times)?,
-            Sighting::Missed if self.hold(&mut times)? => Shown::Held,
-            Sighting::Missed | Sighting::Lost => self.without_face(&mut times)?,
+            Sighting::Seen(face) => self.animate(driver, &face, elapsed, output, &mut events, &mut times)?,
+            Sighting::Missed if self.animator.hold(self.start(), &mut times)? => {
+                self.animator.show(Shown::Held, output, &mut times)?
+            }
+            Sighting::Missed | Sighting::Lost => {
+                let shown = self.animator.without_face(self.start(), &mut times)?;
+                self.animator.show(shown, output, &mut times)?
+            }
         };
-        times.measure(Stage::Compose, || self.paint(shown, output));
         Ok(Outcome { shown, events, times })
     }
 
     /// Writes the still portrait to all of `output`.
     ///
     /// # Errors
-    /// [`Error::NoPortrait`].
-    pub fn show_portrait(&self, output: &mut FrameMut<'_>) -> Result<()> {
-        if self.portrait.is_none() {
+    /// [`Error::NoPortrait`], [`Error::Device`].
+    pub fn show_portrait(&mut self, output: &mut FrameMut<'_>) -> Result<()> {
+        if !self.has_portrait() {
             return Err(Error::NoPortrait);
         }
-        self.paint(Shown::Source, output);
+        let Self { animator, outlet, .. } = self;
+        let device = animator.device.clone();
+        outlet.give(&device, output, |output| {
+            animator.prepare(output)?;
+            animator.show(Shown::Source, output, &mut StageTimes::default())
+        })?;
         Ok(())
+    }
+
+    fn start(&self) -> Start {
+        if self.reference.is_kept() {
+            Start::Kept
+        } else {
+            Start::Nowhere
+        }
     }
 
     /// Follows the driver's face and notes when it comes and goes.
@@ -289,9 +410,9 @@ impl Reenactor {
         if id != self.driver.track {
             // Another person, or the same after a while: what was smoothed before has nothing to do with it.
             self.driver.follower.reset();
-            self.smoother.reset();
+            self.animator.smoother.reset();
             if id.is_some() {
-                self.reference.driver_changed(self.settings.reference);
+                self.reference.driver_changed(self.animator.settings.reference);
             }
         }
         self.driver.track = id;
@@ -303,88 +424,172 @@ impl Reenactor {
         frame: &Frame<'_>,
         face: &Landmarks,
         elapsed: Duration,
+        output: &mut FrameMut<'_>,
         events: &mut Vec<Event>,
         times: &mut StageTimes,
     ) -> Result<Shown> {
-        let map = match self.settings.driver_crop {
+        let animator = &mut self.animator;
+        let size = animator.fomm.size();
+        let map = match animator.settings.driver_crop {
             CropMode::Track => {
-                let square = Square::about_face(face.bounding_box(), self.fomm.crop());
+                let square = Square::about_face(face.bounding_box(), animator.fomm.crop());
                 let square = self.driver.follower.step(square, elapsed);
-                let (width, height) = self.fomm.size();
-                Affine::from_rect(square.rect(), width, height)
+                Affine::from_rect(square.rect(), size.0, size.1)
             }
-            mode => fixed_map(mode, (frame.width(), frame.height()), self.fomm.size()),
+            mode => fixed_map(mode, (frame.width(), frame.height()), size),
         };
-        let driving = self.fomm.drive(frame, &map, times)?;
-        // The driver's motion is smoothed, not its sum with the portrait, which may move by itself.
-        let driving = self.smoother.step(driving, self.settings.smoothing, elapsed);
-        let Some(portrait) = &self.portrait else { return Err(Error::NoPortrait) };
         let landmarks = normalise(&face.points);
         let taken = self.reference.offer(
-            self.settings.reference,
-            &driving,
+            animator.settings.reference,
             landmarks.as_deref(),
-            portrait.landmarks.as_deref(),
+            animator.portrait.landmarks.as_deref(),
             elapsed,
         );
+        let start = match (taken, self.reference.is_kept()) {
+            (true, _) => Start::Here,
+            (false, true) => Start::Kept,
+            (false, false) => Start::Nowhere,
+        };
         if taken {
             events.push(Event::ReferenceTaken);
         }
-        self.driving = Some(driving);
-        if self.generate(times)? {
-            Ok(Shown::Animated)
-        } else {
-            Ok(Shown::Source)
+        animator.animate(frame, &map, start, elapsed, output, times)
+    }
+}
+
+impl Animator {
+    /// Puts the motion of the driving frame on the portrait and paints it.
+    fn animate(
+        &mut self,
+        frame: &Frame<'_>,
+        map: &Affine,
+        start: Start,
+        elapsed: Duration,
+        output: &mut FrameMut<'_>,
+        times: &mut StageTimes,
+    ) -> Result<Shown> {
+        let amount = self.smoother.amount(self.settings.smoothing, elapsed);
+        // Half-painted or painted for another portrait: not to be held, should anything fail.
+        self.animated = false;
+        let mut graph = std::mem::take(&mut self.graph);
+        let device = self.device.clone();
+        let can_move = self.can_move(start);
+        let shown = if can_move { Shown::Animated } else { Shown::Source };
+        let done = device.replay::<Error>(&mut graph, || {
+            self.fomm.drive(frame, map, &mut self.driving, times)?;
+            // The driver's motion is smoothed, not its sum with the portrait, which may move by itself.
+            device.smooth(&mut self.smoother.state, &self.driving, amount)?;
+            if can_move {
+                self.generate(start, times)?;
+            }
+            times.measure(Stage::Compose, || self.paint(shown, output))
+        });
+        self.graph = graph;
+        done?;
+        self.driven = true;
+        self.animated = can_move;
+        if start == Start::Here {
+            device.copy(&self.smoother.state.value, &mut self.reference.value)?;
+            device.copy(&self.smoother.state.jacobian, &mut self.reference.jacobian)?;
         }
+        Ok(shown)
     }
 
-    /// Puts the driver's last motion on the present portrait. `false`: there is none, or it is relative to a reference
-    /// that the user has not named yet.
-    fn generate(&mut self, times: &mut StageTimes) -> Result<bool> {
-        let (Some(portrait), Some(driving)) = (&self.portrait, &self.driving) else { return Ok(false) };
-        let source = &portrait.encoded.keypoints;
-        let moved = match (self.settings.motion, self.reference.get()) {
-            (Motion::Relative, Some(reference)) => transfer(source, driving, reference, &self.settings),
-            (Motion::Relative, None) => return Ok(false),
-            (Motion::Absolute, _) => transfer(source, driving, driving, &self.settings),
+    /// Whether motion is relative to a reference that the user has not named yet.
+    fn can_move(&self, start: Start) -> bool {
+        self.settings.motion == Motion::Absolute || start != Start::Nowhere
+    }
+
+    /// Puts the driver's last motion on the present portrait.
+    fn generate(&mut self, start: Start, times: &mut StageTimes) -> Result<()> {
+        let how = Transfer {
+            relative: self.settings.motion == Motion::Relative,
+            adapt_scale: self.settings.adapt_scale,
+            amount: self.settings.motion_scale,
         };
-        // Half-painted or painted for another portrait: not to be held, should the generator fail.
-        self.animated = None;
-        self.fomm.generate(&portrait.encoded, &moved, &mut self.prediction, times)?;
-        self.animated = Some(moved);
-        Ok(true)
+        let driving = &self.smoother.state;
+        // Absolute motion knows no reference.
+        let from = if start == Start::Kept && how.relative { &self.reference } else { driving };
+        let source = &self.portrait.encoded.keypoints;
+        self.device.transfer(source, driving, from, &how, &mut self.moved)?;
+        self.fomm.generate(&self.portrait.encoded, &self.moved, &mut self.prediction, times)
     }
 
     /// Sees to it that there is an animated picture of the present portrait to be shown once more.
-    fn hold(&mut self, times: &mut StageTimes) -> Result<bool> {
-        Ok(self.animated.is_some() || self.generate(times)?)
+    fn hold(&mut self, start: Start, times: &mut StageTimes) -> Result<bool> {
+        if !self.animated && self.driven && self.can_move(start) {
+            self.generate(start, times)?;
+            self.animated = true;
+        }
+        Ok(self.animated)
     }
 
-    fn without_face(&mut self, times: &mut StageTimes) -> Result<Shown> {
+    fn without_face(&mut self, start: Start, times: &mut StageTimes) -> Result<Shown> {
         let wanted = self.settings.on_face_lost;
         Ok(match wanted {
-            FaceLost::Hold if self.hold(times)? => Shown::Held,
+            FaceLost::Hold if self.hold(start, times)? => Shown::Held,
             FaceLost::Hold | FaceLost::Source => Shown::Source,
             FaceLost::Black => Shown::Black,
         })
     }
 
-    fn paint(&self, shown: Shown, output: &mut FrameMut<'_>) {
-        let (width, height) = self.fomm.size();
-        let image = match (shown, &self.portrait) {
-            (Shown::Animated | Shown::Held, _) => Some(self.prediction.data()),
-            (Shown::Source, Some(portrait)) => Some(portrait.encoded.image.data()),
-            (Shown::Source, None) | (Shown::Black, _) => None,
-        };
-        let placed = fit((width, height), (output.width(), output.height()));
-        let map = Affine::from_rect(placed, width, height).inverse();
-        let layer = image.zip(map).map(|(image, map)| Layer { image, width, height, map, feather: 0.0 });
-        compose(layer.as_slice(), [0.0; 3], output);
-        if self.settings.keypoints && matches!(shown, Shown::Animated | Shown::Held) {
-            if let Some(keypoints) = &self.animated {
-                draw_keypoints(keypoints, placed, output);
-            }
+    /// Readies what a frame like `output` is painted on.
+    fn prepare(&mut self, output: &FrameMut<'_>) -> Result<()> {
+        if self.settings.composition == Composition::Scene {
+            self.portrait.scene.render(&self.device, output.layout())?;
         }
+        Ok(())
+    }
+
+    fn show(&self, shown: Shown, output: &mut FrameMut<'_>, times: &mut StageTimes) -> Result<Shown> {
+        times.measure(Stage::Compose, || self.paint(shown, output))?;
+        Ok(shown)
+    }
+
+    /// Takes the pixels of an output of that size to those of the model's picture; `None` where it is too thin for any.
+    fn map_to_picture(&self, output: (usize, usize)) -> Option<Affine> {
+        let (width, height) = self.fomm.size();
+        match self.settings.composition {
+            Composition::Portrait => Affine::from_rect(fit((width, height), output), width, height).inverse(),
+            Composition::Scene => self.portrait.scene.to_crop(output),
+        }
+    }
+
+    fn paint(&self, shown: Shown, output: &mut FrameMut<'_>) -> Result<()> {
+        const BLACK: Background<'_> = Background::Color([0.0; 3]);
+        let scene = match self.settings.composition {
+            Composition::Scene if shown != Shown::Black => self.portrait.scene.rendered(),
+            _ => None,
+        };
+        let image = match shown {
+            Shown::Animated | Shown::Held => Some(&self.prediction),
+            // The whole picture holds the still portrait already.
+            Shown::Source if scene.is_some() => None,
+            Shown::Source => Some(&self.portrait.encoded.image),
+            Shown::Black => None,
+        };
+        let feather = if scene.is_some() { Scene::feather(self.fomm.size().0) } else { 0.0 };
+        let map = self.map_to_picture((output.width(), output.height()));
+        let layer = image.zip(map).map(|(image, map)| Layer { image, map, feather });
+        let background = scene.as_ref().map_or(BLACK, Background::Picture);
+        Ok(self.device.compose(layer.as_slice(), background, output)?)
+    }
+
+    /// Draws the key points of the animated picture into `output`, wherever that lies.
+    fn draw_keypoints(&self, output: &mut FrameMut<'_>) -> Result<()> {
+        const COLORS: [[f32; 3]; 5] =
+            [[1.0, 0.2, 0.2], [0.2, 1.0, 0.2], [0.3, 0.5, 1.0], [1.0, 1.0, 0.2], [1.0, 0.3, 1.0]];
+        let (width, height) = self.fomm.size();
+        let to_picture = self.map_to_picture((output.width(), output.height()));
+        let Some(to_output) = to_picture.and_then(|map| map.inverse()) else { return Ok(()) };
+        let mut values = Tensor::default();
+        self.device.download([(&self.moved.value, &mut values)])?;
+        let radius = (to_output.m[0] * width as f32 / 64.0).max(1.5);
+        for (index, [x, y]) in values.data().as_chunks::<2>().0.iter().enumerate() {
+            let at = Point { x: (x + 1.0) / 2.0 * width as f32, y: (y + 1.0) / 2.0 * height as f32 };
+            draw_disc(output, to_output.apply(at), radius, COLORS[index % COLORS.len()]);
+        }
+        Ok(())
     }
 }
 
@@ -410,19 +615,6 @@ fn fit(picture: (usize, usize), output: (usize, usize)) -> Rect {
     let scale = (output.0 as f32 / picture.0 as f32).min(output.1 as f32 / picture.1 as f32);
     let (width, height) = (picture.0 as f32 * scale, picture.1 as f32 * scale);
     Rect::new((output.0 as f32 - width) / 2.0, (output.1 as f32 - height) / 2.0, width, height)
-}
-
-fn draw_keypoints(keypoints: &Keypoints, placed: Rect, output: &mut FrameMut<'_>) {
-    const COLORS: [[f32; 3]; 5] =
-        [[1.0, 0.2, 0.2], [0.2, 1.0, 0.2], [0.3, 0.5, 1.0], [1.0, 1.0, 0.2], [1.0, 0.3, 1.0]];
-    let radius = (placed.width / 64.0).max(1.5);
-    for (index, [x, y]) in keypoints.value.iter().enumerate() {
-        let at = Point {
-            x: placed.x + (x + 1.0) / 2.0 * placed.width,
-            y: placed.y + (y + 1.0) / 2.0 * placed.height,
-        };
-        draw_disc(output, at, radius, COLORS[index % COLORS.len()]);
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    motion::{hull_area, Keypoints},
-    settings::Reference,
-};
+use deepfake_kernels::hull_area;
+
+use super::settings::Reference;
 
 /// Time with a face in which the best reference is searched for.
 pub const SEARCH_WINDOW: Duration = Duration::from_secs(2);
@@ -29,10 +28,11 @@ fn distance(a: &[[f32; 2]], b: &[[f32; 2]]) -> f32 {
     sum / a.len().max(1) as f32
 }
 
-/// Keeps the reference frame's key points, and replaces them by better ones as the mode allows.
+/// Says which frames' key points are to be kept as the reference: the first, and better ones as the mode allows.
 #[derive(Clone, Debug, Default)]
 pub struct ReferenceKeeper {
-    keypoints: Option<Keypoints>,
+    /// There is a reference.
+    kept: bool,
     distance: Option<f32>,
     searched: Duration,
     /// The next frame is to be taken.
@@ -72,17 +72,16 @@ impl ReferenceKeeper {
         self.calibrate = true;
     }
 
-    /// The reference, if there is one.
-    pub fn get(&self) -> Option<&Keypoints> {
-        self.keypoints.as_ref()
+    /// Whether there is a reference.
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
-    /// Offers the key points of a driving frame, its normalised landmarks and the portrait's, and the time since the
-    /// last offer. Tells whether they were taken.
+    /// Offers a driving frame by its normalised landmarks, with the portrait's and the time since the last offer. Tells
+    /// whether its key points are the reference from now on.
     pub fn offer(
         &mut self,
         mode: Reference,
-        keypoints: &Keypoints,
         landmarks: Option<&[[f32; 2]]>,
         portrait: Option<&[[f32; 2]]>,
         elapsed: Duration,
@@ -95,13 +94,11 @@ impl ReferenceKeeper {
             match mode {
                 _ if self.calibrated => false,
                 Reference::Manual => false,
-                Reference::First => self.keypoints.is_none(),
+                Reference::First => !self.kept,
                 Reference::Best => self.is_better(landmarks, portrait, elapsed),
             }
         };
-        if wanted {
-            self.keypoints = Some(keypoints.clone());
-        }
+        self.kept |= wanted;
         wanted
     }
 
@@ -111,7 +108,7 @@ impl ReferenceKeeper {
         portrait: Option<&[[f32; 2]]>,
         elapsed: Duration,
     ) -> bool {
-        if self.keypoints.is_some() {
+        if self.kept {
             self.searched += elapsed;
             if self.searched > SEARCH_WINDOW {
                 return false;
@@ -123,7 +120,7 @@ impl ReferenceKeeper {
             // The first, or the first to be compared with this portrait.
             (Some(_), None) => true,
             // Without landmarks on either side there is nothing to compare: the first one stays.
-            (None, _) => self.keypoints.is_none(),
+            (None, _) => !self.kept,
         };
         if better {
             self.distance = new;
@@ -137,10 +134,6 @@ mod tests {
     use super::*;
 
     const FRAME: Duration = Duration::from_millis(40);
-
-    fn keypoints(x: f32) -> Keypoints {
-        Keypoints { value: vec![[x, 0.0]], jacobian: vec![[1.0, 0.0, 0.0, 1.0]] }
-    }
 
     fn face(nose: f32) -> Vec<[f32; 2]> {
         normalise(&[[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [10.0, 10.0, 0.0], [0.0, 10.0, 0.0], [nose, 5.0, 0.0]])
@@ -158,68 +151,60 @@ mod tests {
     #[test]
     fn first_keeps_the_first() {
         let mut keeper = ReferenceKeeper::default();
-        assert!(keeper.offer(Reference::First, &keypoints(1.0), None, None, FRAME));
-        assert!(!keeper.offer(Reference::First, &keypoints(2.0), None, None, FRAME));
-        assert_eq!(keeper.get(), Some(&keypoints(1.0)));
+        assert!(keeper.offer(Reference::First, None, None, FRAME));
+        assert!(!keeper.offer(Reference::First, None, None, FRAME));
+        assert!(keeper.is_kept());
     }
 
     #[test]
     fn best_takes_what_is_nearer_the_portrait() {
         let mut keeper = ReferenceKeeper::default();
         let portrait = face(5.0);
-        let mut offer =
-            |x, nose| keeper.offer(Reference::Best, &keypoints(x), Some(&face(nose)), Some(&portrait), FRAME);
-        assert!(offer(1.0, 8.0), "something is better than nothing");
-        assert!(!offer(2.0, 9.0), "further away");
-        assert!(offer(3.0, 5.5), "nearer");
-        assert_eq!(keeper.get(), Some(&keypoints(3.0)));
+        let mut offer = |nose| keeper.offer(Reference::Best, Some(&face(nose)), Some(&portrait), FRAME);
+        assert!(offer(8.0), "something is better than nothing");
+        assert!(!offer(9.0), "further away");
+        assert!(offer(5.5), "nearer");
     }
 
     #[test]
     fn best_stops_searching_after_its_window() {
         let mut keeper = ReferenceKeeper::default();
         let portrait = face(5.0);
-        keeper.offer(Reference::Best, &keypoints(1.0), Some(&face(8.0)), Some(&portrait), FRAME);
-        assert!(!keeper.offer(
-            Reference::Best,
-            &keypoints(2.0),
-            Some(&face(5.0)),
-            Some(&portrait),
-            SEARCH_WINDOW + FRAME
-        ));
+        keeper.offer(Reference::Best, Some(&face(8.0)), Some(&portrait), FRAME);
+        assert!(!keeper.offer(Reference::Best, Some(&face(5.0)), Some(&portrait), SEARCH_WINDOW + FRAME));
     }
 
     #[test]
     fn manual_waits_for_calibration_and_keeps_it() {
         let mut keeper = ReferenceKeeper::default();
-        assert!(!keeper.offer(Reference::Manual, &keypoints(1.0), None, None, FRAME));
-        assert!(keeper.get().is_none());
+        assert!(!keeper.offer(Reference::Manual, None, None, FRAME));
+        assert!(!keeper.is_kept());
         keeper.calibrate();
-        assert!(keeper.offer(Reference::Manual, &keypoints(2.0), None, None, FRAME));
-        assert!(!keeper.offer(Reference::Manual, &keypoints(3.0), None, None, FRAME));
+        assert!(keeper.offer(Reference::Manual, None, None, FRAME));
+        assert!(!keeper.offer(Reference::Manual, None, None, FRAME));
     }
 
     #[test]
     fn a_seek_and_another_driver_keep_what_the_user_named() {
         let mut keeper = ReferenceKeeper::default();
         keeper.calibrate();
-        keeper.offer(Reference::Best, &keypoints(1.0), None, None, FRAME);
+        keeper.offer(Reference::Best, None, None, FRAME);
         keeper.seek();
         keeper.driver_changed(Reference::Best);
-        assert_eq!(keeper.get(), Some(&keypoints(1.0)));
+        assert!(keeper.is_kept());
         keeper.reset();
-        assert_eq!(keeper.get(), None);
+        assert!(!keeper.is_kept());
     }
 
     #[test]
     fn another_driver_starts_the_search_for_the_best_anew_but_not_the_first() {
         for (mode, kept) in [(Reference::Best, false), (Reference::First, true)] {
             let mut keeper = ReferenceKeeper::default();
-            keeper.offer(mode, &keypoints(1.0), None, None, FRAME);
+            keeper.offer(mode, None, None, FRAME);
             keeper.driver_changed(mode);
-            assert_eq!(keeper.get().is_some(), kept, "{mode:?}");
+            assert_eq!(keeper.is_kept(), kept, "{mode:?}");
             keeper.seek();
-            assert!(keeper.get().is_none());
+            assert!(!keeper.is_kept());
         }
     }
 
@@ -228,17 +213,17 @@ mod tests {
         let mut keeper = ReferenceKeeper::default();
         keeper.calibrate();
         keeper.reset();
-        assert!(keeper.offer(Reference::Manual, &keypoints(1.0), None, None, FRAME));
+        assert!(keeper.offer(Reference::Manual, None, None, FRAME));
     }
 
     #[test]
     fn another_portrait_is_compared_with_afresh() {
         let mut keeper = ReferenceKeeper::default();
         let portrait = face(5.0);
-        keeper.offer(Reference::Best, &keypoints(1.0), Some(&face(5.0)), Some(&portrait), FRAME);
+        keeper.offer(Reference::Best, Some(&face(5.0)), Some(&portrait), FRAME);
         keeper.portrait_changed();
         let other = face(9.0);
-        assert!(keeper.offer(Reference::Best, &keypoints(2.0), Some(&face(7.0)), Some(&other), FRAME));
+        assert!(keeper.offer(Reference::Best, Some(&face(7.0)), Some(&other), FRAME));
     }
 
     #[test]
@@ -246,7 +231,7 @@ mod tests {
         let mut keeper = ReferenceKeeper::default();
         let portrait = face(5.0);
         keeper.calibrate();
-        assert!(keeper.offer(Reference::Best, &keypoints(1.0), Some(&face(9.0)), Some(&portrait), FRAME));
-        assert!(!keeper.offer(Reference::Best, &keypoints(2.0), Some(&face(5.0)), Some(&portrait), FRAME));
+        assert!(keeper.offer(Reference::Best, Some(&face(9.0)), Some(&portrait), FRAME));
+        assert!(!keeper.offer(Reference::Best, Some(&face(5.0)), Some(&portrait), FRAME));
     }
 }

@@ -47,6 +47,16 @@ pub enum FaceLost {
     Black,
 }
 
+/// What the output shows of the portrait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Composition {
+    /// The animated crop.
+    #[default]
+    Portrait,
+    /// The portrait's whole picture, with the animated crop in its place.
+    Scene,
+}
+
 /// The settings of a [`super::Reenactor`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReenactSettings {
@@ -65,6 +75,8 @@ pub struct ReenactSettings {
     pub driver_crop: CropMode,
     /// Part of the portrait that is used.
     pub source_crop: CropMode,
+    /// What the output shows of the portrait.
+    pub composition: Composition,
     /// What is shown without a driver's face.
     pub on_face_lost: FaceLost,
     /// Whether the key points are drawn into the output.
@@ -81,6 +93,7 @@ impl Default for ReenactSettings {
             smoothing: 0.3,
             driver_crop: CropMode::default(),
             source_crop: CropMode::default(),
+            composition: Composition::default(),
             on_face_lost: FaceLost::default(),
             keypoints: false,
         }

@@ -1,0 +1,81 @@
+//! A device and the library that runs networks on it.
+
+use std::sync::Arc;
+
+use deepfake_kernels::Device;
+
+use super::{shared, Backend, Engine, EngineOptions};
+use crate::{manifest::Manifest, Error, Result};
+
+/// A device and the library that runs networks on it. One platform serves all networks of an element, so that they
+/// share a stream.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    device: Device,
+    options: EngineOptions,
+    reason: String,
+}
+
+/// Has `build` make something of the backend that `options` ask for. With [`Backend::Auto`] that is TensorRT where it
+/// works, from the library to the last network, else ONNX Runtime.
+///
+/// # Errors
+/// Those of `build`, and of the backend's library.
+pub fn choose<T>(options: &EngineOptions, build: impl Fn(&Platform) -> Result<T>) -> Result<T> {
+    match options.backend {
+        Backend::OnnxRuntime => build(&Platform::on_cpu(options, "asked for".into())),
+        Backend::TensorRt => build(&Platform::on_gpu(options, "asked for".into())?),
+        Backend::Auto => {
+            let on_gpu =
+                Platform::on_gpu(options, "a GPU is there".into()).and_then(|platform| build(&platform));
+            match on_gpu {
+                // What is wrong with the model or the portrait is wrong on the CPU, too; and whoever wants the GPU will want
+                // to know why it was not taken.
+                Err(Error::BackendUnavailable { reason, .. } | Error::Network { reason, .. }) => {
+                    build(&Platform::on_cpu(options, format!("TensorRT cannot be used: {reason}")))
+                }
+                Err(Error::Device(error)) => {
+                    build(&Platform::on_cpu(options, format!("the GPU cannot be used: {error}")))
+                }
+                result => result,
+            }
+        }
+    }
+}
+
+impl Platform {
+    /// ONNX Runtime on the CPU.
+    pub fn on_cpu(options: &EngineOptions, reason: String) -> Self {
+        Self { device: Device::Cpu, options: options.clone(), reason }
+    }
+
+    /// TensorRT on a GPU.
+    ///
+    /// # Errors
+    /// [`Error::BackendUnavailable`] if there is no GPU or no TensorRT.
+    pub fn on_gpu(_options: &EngineOptions, _reason: String) -> Result<Self> {
+        Err(Error::BackendUnavailable {
+            backend: "tensorrt",
+            reason: "this version was built without it; use backend=auto or backend=onnxruntime".into(),
+        })
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The options that it was made by.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Loads the network that `manifest` lists under `role`, or shares what is loaded of it already. It will be run on
+    /// at most `batch` pictures at a time.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read_file`], of the backend's library and of the network itself.
+    pub fn load(&self, manifest: &Manifest, role: &str, _batch: usize) -> Result<Arc<dyn Engine>> {
+        shared::load(manifest, role, &self.options, &self.reason)
+    }
+}
