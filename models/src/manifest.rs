@@ -49,7 +49,8 @@ pub struct Model {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// What the file is for: `keypoints`, `encoder`, `generator` or `network`.
+    /// What the file is for: `keypoints`, `encoder`, `generator` or `network`; with `-fp16` behind it: the same network
+    /// in half precision, with inputs and outputs of 32 bits, for GPUs.
     pub role: String,
     /// Path from the manifest's folder.
     pub path: PathBuf,
@@ -312,6 +313,21 @@ impl Manifest {
         }
     }
 
+    /// What its files are for.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.document.files.iter().map(|f| f.role.as_str())
+    }
+
+    /// Whether a file has the role.
+    pub fn has_file(&self, role: &str) -> bool {
+        self.roles().any(|r| r == role)
+    }
+
+    /// SHA-256 of its files, as it says.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.document.files.iter().map(|f| f.sha256.as_str())
+    }
+
     /// Reads the file of a role and checks its hash.
     ///
     /// # Errors
@@ -456,6 +472,7 @@ uncertain = [0.3, 0.4]
     fn a_file_is_read_if_its_hash_is_right_and_refused_if_not() {
         let (folder, path) = written(GOOD);
         let manifest = Manifest::read(&path).unwrap();
+        assert!(manifest.has_file("network") && !manifest.has_file("network-fp16"));
         assert!(matches!(manifest.read_file("network"), Err(Error::ModelFile { .. })));
         fs::write(folder.path().join("toy.onnx"), "abc").unwrap();
         assert_eq!(manifest.read_file("network").unwrap().bytes, b"abc");

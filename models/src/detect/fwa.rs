@@ -8,7 +8,7 @@ use std::sync::Arc;
 use deepfake_kernels::{Affine, Device, Frame, Graph, Point, Rect, SampleSpec, Tensor};
 
 use crate::{
-    engine::{BackendReport, Engine, Platform},
+    engine::{precision::Probe, BackendReport, Engine, Platform},
     manifest::{Crop, Kind, Manifest},
     Error, Result, Stage, StageTimes,
 };
@@ -51,37 +51,6 @@ pub struct Fwa {
 }
 
 impl Fwa {
-    /// Loads the network of `manifest`.
-    ///
-    /// # Errors
-    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
-    pub fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
-        if manifest.model().kind != Kind::Fwa {
-            return Err(Error::Manifest {
-                path: manifest.path().to_owned(),
-                reason: format!(
-                    "a model of kind {:?} cannot tell real faces from fakes",
-                    manifest.model().kind
-                ),
-            });
-        }
-        let (crop, fwa) = (manifest.crop()?, manifest.fwa()?);
-        Ok(Self {
-            device: platform.device().clone(),
-            engine: platform.load(manifest, "network", MOST_CROPS * MOST_FACES)?,
-            spec: manifest.sample_spec(crop.border()),
-            crop,
-            output: fwa.output.clone(),
-            threshold: fwa.threshold,
-            uncertain_from: fwa.uncertain[0],
-            graph: Graph::default(),
-            maps: Vec::new(),
-            input: Tensor::default(),
-            given: Tensor::default(),
-            logits: Tensor::default(),
-        })
-    }
-
     /// What runs the network.
     pub fn report(&self) -> &BackendReport {
         self.engine.report()
@@ -145,6 +114,47 @@ impl Fwa {
         }
         scores.extend(logits.data().chunks_exact(crops).map(mean_of_higher_half));
         Ok(())
+    }
+}
+
+impl Probe for Fwa {
+    /// Loads the network of `manifest`.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
+    fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
+        if manifest.model().kind != Kind::Fwa {
+            return Err(Error::Manifest {
+                path: manifest.path().to_owned(),
+                reason: format!(
+                    "a model of kind {:?} cannot tell real faces from fakes",
+                    manifest.model().kind
+                ),
+            });
+        }
+        let (crop, fwa) = (manifest.crop()?, manifest.fwa()?);
+        Ok(Self {
+            device: platform.device().clone(),
+            engine: platform.load(manifest, "network", MOST_CROPS * MOST_FACES)?,
+            spec: manifest.sample_spec(crop.border()),
+            crop,
+            output: fwa.output.clone(),
+            threshold: fwa.threshold,
+            uncertain_from: fwa.uncertain[0],
+            graph: Graph::default(),
+            maps: Vec::new(),
+            input: Tensor::default(),
+            given: Tensor::default(),
+            logits: Tensor::default(),
+        })
+    }
+
+    /// The logits of some crops of the picture.
+    fn probe(&mut self, picture: &Frame<'_>) -> Result<Tensor> {
+        let side = picture.width() as f32 / 2.0;
+        let face = Rect::new(side / 2.0, side / 2.0, side, side);
+        self.score(picture, &[face], 3, &mut StageTimes::default(), &mut Vec::new())?;
+        Ok(std::mem::take(&mut self.given))
     }
 }
 

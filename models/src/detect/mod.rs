@@ -16,7 +16,7 @@ use self::{
     verdict::{ScoreHistory, Thresholds},
 };
 use crate::{
-    engine::{choose, BackendReport, EngineOptions, Intake, Platform},
+    engine::{choose, precision, BackendReport, EngineOptions, Intake, Platform},
     face::{FaceTracker, TrackerOptions},
     zoo, Result, StageTimes,
 };
@@ -149,6 +149,7 @@ struct FaceRecord {
 /// Inspects the faces of a video.
 #[derive(Debug)]
 pub struct Inspector {
+    advice: Option<String>,
     device: Device,
     intake: Intake,
     fwa: Fwa,
@@ -191,10 +192,11 @@ impl Inspector {
     }
 
     fn load_on(platform: &Platform, model: &str) -> Result<Self> {
-        let fwa = Fwa::load(&zoo::find(model)?, platform)?;
+        let (fwa, advice) = precision::load::<Fwa>(&zoo::find(model)?, platform)?;
         let settings = InspectSettings::default();
         let tracker = FaceTracker::load_on(platform, tracker_options(&settings))?;
         Ok(Self {
+            advice,
             device: platform.device().clone(),
             intake: Intake::default(),
             fwa,
@@ -210,6 +212,11 @@ impl Inspector {
     /// Which backend runs the network, and why.
     pub fn report(&self) -> &BackendReport {
         self.fwa.report()
+    }
+
+    /// What the user should be warned of, if anything: half precision that does not do for this model.
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 
     /// The model's own threshold.

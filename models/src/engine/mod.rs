@@ -5,6 +5,7 @@
 mod intake;
 mod onnxruntime;
 mod platform;
+pub(crate) mod precision;
 mod progress;
 mod shared;
 

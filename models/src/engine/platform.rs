@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deepfake_kernels::Device;
 
-use super::{shared, Backend, Engine, EngineOptions};
+use super::{shared, Backend, Engine, EngineOptions, Precision};
 use crate::{manifest::Manifest, Error, Result};
 
 /// A device and the library that runs networks on it. One platform serves all networks of an element, so that they
@@ -68,6 +68,11 @@ impl Platform {
     /// The options that it was made by.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The same, but for how exactly a GPU computes.
+    pub(crate) fn with_precision(&self, precision: Precision) -> Self {
+        Self { options: EngineOptions { precision, ..self.options.clone() }, ..self.clone() }
     }
 
     /// Loads the network that `manifest` lists under `role`, or shares what is loaded of it already. It will be run on

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use deepfake_kernels::{Affine, Device, Frame, Keypoints, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Device, Frame, Keypoints, Point, Rect, SampleSpec, Tensor};
 
 use crate::{
-    engine::{BackendReport, Engine, Platform},
+    engine::{precision::Probe, BackendReport, Engine, Platform},
     manifest::{Crop, Kind, Manifest},
     Error, Result, Stage, StageTimes,
 };
@@ -56,31 +56,6 @@ pub struct Fomm {
 }
 
 impl Fomm {
-    /// Loads the networks of `manifest`.
-    ///
-    /// # Errors
-    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
-    pub fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
-        if manifest.model().kind != Kind::Fomm {
-            return Err(Error::Manifest {
-                path: manifest.path().to_owned(),
-                reason: format!("a model of kind {:?} cannot animate a portrait", manifest.model().kind),
-            });
-        }
-        let crop = manifest.crop()?;
-        let points = manifest.fomm()?.keypoints;
-        Ok(Self {
-            device: platform.device().clone(),
-            keypoints: platform.load(manifest, "keypoints", 1)?,
-            encoder: platform.load(manifest, "encoder", 1)?,
-            generator: platform.load(manifest, "generator", 1)?,
-            spec: manifest.sample_spec(crop.border()),
-            points,
-            crop,
-            driving: Tensor::default(),
-        })
-    }
-
     /// What runs the networks.
     pub fn report(&self) -> &BackendReport {
         self.generator.report()
@@ -185,5 +160,47 @@ impl Fomm {
             });
         }
         Ok(())
+    }
+}
+
+impl Probe for Fomm {
+    /// Loads the networks of `manifest`.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
+    fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
+        if manifest.model().kind != Kind::Fomm {
+            return Err(Error::Manifest {
+                path: manifest.path().to_owned(),
+                reason: format!("a model of kind {:?} cannot animate a portrait", manifest.model().kind),
+            });
+        }
+        let crop = manifest.crop()?;
+        let points = manifest.fomm()?.keypoints;
+        Ok(Self {
+            device: platform.device().clone(),
+            keypoints: platform.load(manifest, "keypoints", 1)?,
+            encoder: platform.load(manifest, "encoder", 1)?,
+            generator: platform.load(manifest, "generator", 1)?,
+            spec: manifest.sample_spec(crop.border()),
+            points,
+            crop,
+            driving: Tensor::default(),
+        })
+    }
+
+    /// The picture animated by itself, turned and moved.
+    fn probe(&mut self, picture: &Frame<'_>) -> Result<Tensor> {
+        let mut times = StageTimes::default();
+        let (width, height) = (picture.width() as f32, picture.height() as f32);
+        let whole = Affine::from_rect(Rect::new(0.0, 0.0, width, height), self.spec.width, self.spec.height);
+        let beside = Point { x: 0.53 * width, y: 0.48 * height };
+        let turned = Affine::from_rotated_square(beside, width, 0.1, self.spec.width);
+        let mut encoded = Encoded::default();
+        self.encode(picture, &whole, &mut encoded, &mut times)?;
+        let (mut driving, mut prediction) = (Keypoints::default(), Tensor::default());
+        self.drive(picture, &turned, &mut driving, &mut times)?;
+        self.generate(&encoded, &driving, &mut prediction, &mut times)?;
+        Ok(prediction)
     }
 }

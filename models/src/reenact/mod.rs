@@ -28,7 +28,7 @@ use self::{
     smoother::Smoother,
 };
 use crate::{
-    engine::{choose, BackendReport, EngineOptions, Intake, Outlet, Platform},
+    engine::{choose, precision, BackendReport, EngineOptions, Intake, Outlet, Platform},
     face::{FaceTracker, Landmarks, Track, TrackerOptions},
     zoo, Error, Result, Stage, StageTimes,
 };
@@ -121,6 +121,7 @@ enum Sighting {
 /// Animates a portrait.
 #[derive(Debug)]
 pub struct Reenactor {
+    advice: Option<String>,
     intake: Intake,
     outlet: Outlet,
     tracker: FaceTracker,
@@ -173,10 +174,11 @@ impl Reenactor {
     }
 
     fn load_on(platform: &Platform, model: &str) -> Result<Self> {
-        let fomm = Fomm::load(&zoo::find(model)?, platform)?;
+        let (fomm, advice) = precision::load::<Fomm>(&zoo::find(model)?, platform)?;
         let tracking =
             TrackerOptions { max_faces: 1, min_face_size: SMALLEST_FACE, ..TrackerOptions::default() };
         Ok(Self {
+            advice,
             intake: Intake::default(),
             outlet: Outlet::default(),
             tracker: FaceTracker::load_on(platform, tracking.clone())?,
@@ -204,6 +206,11 @@ impl Reenactor {
     /// Which backend runs the networks, and why.
     pub fn report(&self) -> &BackendReport {
         self.animator.fomm.report()
+    }
+
+    /// What the user should be warned of, if anything: half precision that does not do for this model.
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 
     /// Width and height of the picture that the output shows: the portrait's whole one with [`Composition::Scene`], once
