@@ -8,6 +8,9 @@ mod platform;
 pub(crate) mod precision;
 mod progress;
 mod shared;
+pub mod tensorrt;
+mod warnings;
+mod weak_cache;
 
 use std::{fmt, path::PathBuf};
 
@@ -19,6 +22,7 @@ pub(crate) use self::intake::{Intake, Outlet};
 pub use self::onnxruntime::locate_runtime;
 pub use self::platform::{choose, Platform};
 pub use self::progress::{Progress, ProgressReport};
+pub use self::warnings::Warnings;
 
 /// Which library runs the networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,6 +83,8 @@ pub struct EngineOptions {
     pub cuda: Option<CudaDevice>,
     /// Told how far the building of engines is, which takes seconds to minutes the first time.
     pub progress: Progress,
+    /// Told what is not as it should be and does no harm, such as a damaged engine in the cache.
+    pub warnings: Warnings,
 }
 
 /// Which backend was taken and why, to be told to the user.

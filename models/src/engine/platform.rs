@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use deepfake_kernels::Device;
+use deepfake_kernels::{CudaDevice, Device};
 
-use super::{shared, Backend, Engine, EngineOptions, Precision};
+use super::{
+    shared,
+    tensorrt::{Batch, Library, Settings, TensorRtEngine},
+    Backend, Engine, EngineOptions, Precision,
+};
 use crate::{manifest::Manifest, Error, Result};
 
 /// A device and the library that runs networks on it. One platform serves all networks of an element, so that they
@@ -49,15 +53,18 @@ impl Platform {
         Self { device: Device::Cpu, options: options.clone(), reason }
     }
 
-    /// TensorRT on a GPU.
+    /// TensorRT on a GPU: in the options' context, else in the primary context of the GPU that they number.
     ///
     /// # Errors
-    /// [`Error::BackendUnavailable`] if there is no GPU or no TensorRT.
-    pub fn on_gpu(_options: &EngineOptions, _reason: String) -> Result<Self> {
-        Err(Error::BackendUnavailable {
-            backend: "tensorrt",
-            reason: "this version was built without it; use backend=auto or backend=onnxruntime".into(),
-        })
+    /// [`Error::Device`] if there is no GPU, [`Error::BackendUnavailable`] if there is no TensorRT.
+    pub fn on_gpu(options: &EngineOptions, reason: String) -> Result<Self> {
+        let cuda = match &options.cuda {
+            Some(cuda) => cuda.clone(),
+            None => CudaDevice::new(options.device_id)?,
+        };
+        // Asked for now, so that nothing else is begun where it is missing.
+        Library::find(options.tensorrt_library.as_deref())?;
+        Ok(Self { device: Device::Cuda(cuda), options: options.clone(), reason })
     }
 
     /// Where it runs.
@@ -80,7 +87,18 @@ impl Platform {
     ///
     /// # Errors
     /// Those of [`Manifest::read_file`], of the backend's library and of the network itself.
-    pub fn load(&self, manifest: &Manifest, role: &str, _batch: usize) -> Result<Arc<dyn Engine>> {
-        shared::load(manifest, role, &self.options, &self.reason)
+    pub fn load(&self, manifest: &Manifest, role: &str, batch: usize) -> Result<Arc<dyn Engine>> {
+        let Some(cuda) = self.device.cuda() else {
+            return shared::load(manifest, role, &self.options, &self.reason);
+        };
+        let settings = Settings {
+            library: self.options.tensorrt_library.clone(),
+            precision: self.options.precision,
+            cache: self.options.cache_dir.clone(),
+            batch: Batch::up_to(batch),
+            progress: self.options.progress.clone(),
+            warnings: self.options.warnings.clone(),
+        };
+        Ok(Arc::new(TensorRtEngine::load(manifest, role, cuda, &settings, &self.reason)?))
     }
 }
