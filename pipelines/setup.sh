@@ -96,6 +96,14 @@ fetch_nvrtc() {
     export DEEPFAKE_NVRTC_LIBRARY LD_LIBRARY_PATH=${DEEPFAKE_NVRTC_LIBRARY%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
 
+# For the tests: TensorRT for RTX, which builds engines without a GPU. Whoever names another TensorRT tests that.
+fetch_tensorrt() {
+    [ -z "${DEEPFAKE_TENSORRT_LIBRARY:-}" ] || return 0
+    make_venv venv-tensorrt "$root/pipelines/requirements-tensorrt.txt" --no-deps --require-hashes
+    DEEPFAKE_TENSORRT_LIBRARY=$(echo "$target"/venv-tensorrt/lib/python3*/site-packages/tensorrt_rtx_libs/libtensorrt_rtx.so.1)
+    export DEEPFAKE_TENSORRT_LIBRARY
+}
+
 # Puts the plugin, ONNX Runtime and the zoo into target/plugins the way they lie when installed.
 assemble_plugin() {
     local plugins=$target/plugins

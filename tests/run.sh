@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 set_up
 make_venv venv-tools "$root/models/train/requirements-test.txt"
 fetch_nvrtc
+fetch_tensorrt
 # Tests find ONNX Runtime here; the elements themselves find it beside the plugin.
 export ORT_DYLIB_PATH=$target/plugins/deepfake/libonnxruntime.so
 export RUST_BACKTRACE=1
