@@ -1,7 +1,10 @@
-//! The property `backend`, and errors of the core in GStreamer's words.
+//! What both elements tell the core of engines: their properties, messages about them, and errors in GStreamer's words.
 
+use std::path::PathBuf;
+
+use deepfake_kernels::CudaDevice;
 use deepfake_models::{engine, Error};
-use gst::glib;
+use gst::{glib, prelude::*};
 
 /// Which library runs the networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -20,16 +23,145 @@ pub enum Backend {
     OnnxRuntime,
 }
 
-impl Backend {
-    /// What the core wants to know.
-    pub fn options(self) -> engine::EngineOptions {
-        let backend = match self {
-            Self::Auto => engine::Backend::Auto,
-            Self::TensorRt => engine::Backend::TensorRt,
-            Self::OnnxRuntime => engine::Backend::OnnxRuntime,
-        };
-        engine::EngineOptions { backend, ..Default::default() }
+/// How exactly the networks calculate on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstDeepfakePrecision")]
+#[repr(u32)]
+pub enum Precision {
+    /// Half precision where the model allows it.
+    #[default]
+    #[enum_value(
+        name = "Half precision where the model has it and it is found to agree, else TF32",
+        nick = "auto"
+    )]
+    Auto,
+    /// Single precision.
+    #[enum_value(name = "Single precision", nick = "fp32")]
+    Fp32,
+    /// Single precision, products of 10 bits.
+    #[enum_value(name = "Single precision, with factors rounded to 10 bits", nick = "tf32")]
+    Tf32,
+    /// Half precision.
+    #[enum_value(name = "Half precision", nick = "fp16")]
+    Fp16,
+}
+
+/// The properties about engines, of either element.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineSettings {
+    pub backend: Backend,
+    pub device_id: i32,
+    pub precision: Precision,
+    pub engine_cache_dir: Option<PathBuf>,
+}
+
+impl EngineSettings {
+    /// Whether a GPU may be used.
+    pub fn may_use_gpu(&self) -> bool {
+        self.backend != Backend::OnnxRuntime
     }
+
+    /// What the core wants to know. `cuda`: the device to work on, else the core finds one; `progress` is told while
+    /// engines are built.
+    pub fn options(&self, cuda: Option<CudaDevice>, progress: engine::Progress) -> engine::EngineOptions {
+        engine::EngineOptions {
+            backend: match self.backend {
+                Backend::Auto => engine::Backend::Auto,
+                Backend::TensorRt => engine::Backend::TensorRt,
+                Backend::OnnxRuntime => engine::Backend::OnnxRuntime,
+            },
+            device_id: u32::try_from(self.device_id).unwrap_or(0),
+            precision: match self.precision {
+                Precision::Auto => engine::Precision::Auto,
+                Precision::Fp32 => engine::Precision::Fp32,
+                Precision::Tf32 => engine::Precision::Tf32,
+                Precision::Fp16 => engine::Precision::Fp16,
+            },
+            cache_dir: self.engine_cache_dir.clone(),
+            cuda,
+            progress,
+            ..Default::default()
+        }
+    }
+
+    /// Sets a property; `false` if it is none of these. GObject has checked type and range.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+            value.get().unwrap_or_else(|_| unreachable!("GObject checks types"))
+        }
+        match name {
+            "backend" => self.backend = get(value),
+            "device-id" => self.device_id = get(value),
+            "precision" => self.precision = get(value),
+            "engine-cache-dir" => self.engine_cache_dir = get(value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Reads a property; `None` if it is none of these.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "backend" => self.backend.to_value(),
+            "device-id" => self.device_id.to_value(),
+            "precision" => self.precision.to_value(),
+            "engine-cache-dir" => self.engine_cache_dir.as_ref().and_then(|p| p.to_str()).to_value(),
+            _ => return None,
+        })
+    }
+
+    /// The properties.
+    pub fn properties() -> [glib::ParamSpec; 4] {
+        let default = Self::default();
+        [
+            glib::ParamSpecEnum::builder_with_default("backend", default.backend)
+                .nick("Backend")
+                .blurb("What runs the networks; a choice other than auto never falls back to another")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecInt::builder("device-id")
+                .nick("Device")
+                .blurb("Number of the GPU to work on, where a GPU is used")
+                .minimum(0)
+                .default_value(default.device_id)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("precision", default.precision)
+                .nick("Precision")
+                .blurb("How exactly the networks calculate on a GPU; a CPU always does in single precision")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("engine-cache-dir")
+                .nick("Engine cache folder")
+                .blurb(
+                    "Where built TensorRT engines are kept (unset: gst-plugin-deepfake in the user's cache)",
+                )
+                .mutable_ready()
+                .build(),
+        ]
+    }
+}
+
+/// Posts how far the building of engines is as element messages `message` of `element`.
+pub fn progress(element: &gst::Element, message: &'static str) -> engine::Progress {
+    let element = element.downgrade();
+    engine::Progress::to(move |progress| {
+        let Some(element) = element.upgrade() else { return };
+        let percent = (progress.done.clamp(0.0, 1.0) * 100.0) as u32;
+        let structure = gst::Structure::builder(message)
+            .field("status", "engine-progress")
+            .field("network", &progress.network)
+            .field("percent", percent)
+            .field("done", progress.done >= 1.0)
+            .build();
+        // Without a bus nobody wants to know.
+        let _ = element.post_message(gst::message::Element::builder(structure).src(&element).build());
+    })
+}
+
+/// Whether the networks run on a GPU.
+pub fn on_gpu(report: &engine::BackendReport) -> bool {
+    report.backend == "tensorrt"
 }
 
 /// The fields of a status message about the backend taken.
@@ -39,9 +171,10 @@ pub fn status(message: &str, report: &engine::BackendReport) -> gst::Structure {
         .field("backend", report.backend)
         .field("version", &report.version)
         .field("reason", &report.reason)
+        .field("device", &report.device)
+        .field("precision", report.precision)
         .build()
 }
-
 /// `error` as an error message for the bus. The core words its errors for users; the domain is chosen here.
 pub fn error_message(error: &Error) -> gst::ErrorMessage {
     let text = error.to_string();

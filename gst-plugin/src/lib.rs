@@ -9,11 +9,13 @@ mod deepfakedetect;
 mod engine;
 mod fomreenact;
 mod frame;
+mod gpu;
 mod latency;
 mod marking;
 mod meta;
 mod report;
 mod stats;
+mod video;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     // The models and ONNX Runtime are looked for beside the library.

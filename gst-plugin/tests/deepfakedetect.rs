@@ -100,6 +100,9 @@ fn properties_have_the_documented_defaults_and_are_live_where_documented() {
         &[
             ("model", "fwa-lite", "ready"),
             ("backend", "auto", "ready"),
+            ("device-id", "0", "ready"),
+            ("precision", "auto", "ready"),
+            ("engine-cache-dir", "NULL", "ready"),
             ("threshold", "-1", "playing"),
             ("interval", "1", "playing"),
             ("max-faces", "8", "playing"),

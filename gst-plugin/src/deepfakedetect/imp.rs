@@ -56,16 +56,17 @@ use deepfake_models::{
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
-use gst_video::VideoInfo;
 
 use super::settings::{self, Faces, Settings};
 use crate::{
     engine, frame,
+    gpu::Gpu,
     latency::{self, Latency},
     marking,
     meta::{self, FrameRecord, SummaryRecord, Times},
     report::Report,
     stats::Stats,
+    video::{self, Memories, Video},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -76,7 +77,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 struct State {
     inspector: Inspector,
     applied: InspectSettings,
-    info: Option<VideoInfo>,
+    video: Option<Video>,
     report: Option<Report>,
     stream_id: Option<String>,
     /// Frames were analysed that no summary covers.
@@ -87,6 +88,7 @@ struct State {
 pub struct DeepfakeDetect {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
+    gpu: Gpu,
     stats: Mutex<Stats>,
     latency: Mutex<Latency>,
 }
@@ -107,6 +109,7 @@ impl ObjectSubclass for DeepfakeDetect {
         Self {
             settings: Mutex::default(),
             state: Mutex::default(),
+            gpu: Gpu::default(),
             stats: Mutex::new(Stats::new(
                 "deepfakedetect-stats",
                 &["frames", "dropped", "faces", "marked"],
@@ -160,7 +163,7 @@ impl ElementImpl for DeepfakeDetect {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = frame::caps();
+            let caps = video::caps(Memories::SystemAndCuda);
             [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
                 .into_iter()
                 .filter_map(|(name, direction)| {
@@ -169,6 +172,12 @@ impl ElementImpl for DeepfakeDetect {
                 .collect()
         });
         &TEMPLATES
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        let settings = lock(&self.settings).engine.clone();
+        self.gpu.set_context(self.obj().upcast_ref(), context, &settings);
+        self.parent_set_context(context);
     }
 }
 
@@ -179,19 +188,22 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let mut inspector =
-            Inspector::load(&settings.options()).map_err(|error| engine::error_message(&error))?;
+        let (mut inspector, report) = self.load(&settings).inspect_err(|_| self.gpu.stop())?;
+        self.gpu.started(engine::on_gpu(inspector.report()));
         let applied = settings.inspect();
         inspector.set_settings(&applied);
-        let report = settings.report_location.map(Report::create_for_element).transpose()?;
         let status = engine::status("deepfakedetect-status", inspector.report());
+        let advice = inspector.advice().map(str::to_owned);
         gst::info!(CAT, imp = self, "{status}");
 
         lock(&self.stats).reset();
         *lock(&self.latency) = Latency::default();
-        let state = State { inspector, applied, info: None, report, stream_id: None, summary_due: false };
+        let state = State { inspector, applied, video: None, report, stream_id: None, summary_due: false };
         *lock(&self.state) = Some(state);
         self.post(status);
+        if let Some(advice) = advice {
+            gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{}", advice));
+        }
         Ok(())
     }
 
@@ -199,24 +211,37 @@ impl BaseTransformImpl for DeepfakeDetect {
         // A user who stops in mid-stream wants the summary as well.
         self.summarise(false);
         *lock(&self.state) = None;
+        self.gpu.stop();
         Ok(())
     }
 
+    fn transform_caps(
+        &self,
+        _direction: gst::PadDirection,
+        caps: &gst::Caps,
+        filter: Option<&gst::Caps>,
+    ) -> Option<gst::Caps> {
+        // Frames pass in the memory in which they come.
+        let settings = lock(&self.settings).engine.clone();
+        let same = video::caps(self.gpu.memories(&settings))
+            .intersect_with_mode(caps, gst::CapsIntersectMode::First);
+        Some(filter.map_or_else(
+            || same.clone(),
+            |filter| filter.intersect_with_mode(&same, gst::CapsIntersectMode::First),
+        ))
+    }
+
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = VideoInfo::from_caps(incaps)
+        let video = Video::from_caps(incaps)
             .map_err(|_| gst::loggable_error!(CAT, "these caps are no video: {}", incaps))?;
         let mut advice = None;
         if let Some(state) = lock(&self.state).as_mut() {
-            advice = frame::square_pixels_advice(state.info.as_ref(), &info);
-            if state
-                .info
-                .as_ref()
-                .is_some_and(|old| (old.width(), old.height()) != (info.width(), info.height()))
-            {
+            advice = video::square_pixels_advice(state.video.as_ref(), &video);
+            if state.video.as_ref().is_some_and(|old| !old.has_size_of(&video)) {
                 // Nothing is where it was.
                 state.inspector.flush();
             }
-            state.info = Some(info);
+            state.video = Some(video);
         }
         if let Some(advice) = advice {
             gst::element_imp_warning!(self, gst::StreamError::Format, ("{}", advice), ["{}", incaps]);
@@ -234,6 +259,9 @@ impl BaseTransformImpl for DeepfakeDetect {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if query.type_() == gst::QueryType::Context && self.gpu.answer(self.obj().upcast_ref(), query) {
+            return true;
+        }
         if direction == gst::PadDirection::Src {
             if let gst::QueryViewMut::Latency(query) = query.view_mut() {
                 return latency::answer(self.obj().sink_pad(), query, lock(&self.latency).reported());
@@ -299,6 +327,21 @@ impl BaseTransformImpl for DeepfakeDetect {
 }
 
 impl DeepfakeDetect {
+    /// Loads the networks and makes the report's file.
+    fn load(&self, settings: &Settings) -> Result<(Inspector, Option<Report>), gst::ErrorMessage> {
+        let element = self.obj();
+        let device = self
+            .gpu
+            .find_device(element.upcast_ref(), &settings.engine)
+            .inspect_err(|reason| gst::info!(CAT, imp = self, "system memory only: {reason}"))
+            .ok();
+        let progress = engine::progress(element.upcast_ref(), "deepfakedetect-status");
+        let inspector = Inspector::load(&settings.options(device, progress))
+            .map_err(|error| engine::error_message(&error))?;
+        let report = settings.report_location.clone().map(Report::create_for_element).transpose()?;
+        Ok((inspector, report))
+    }
+
     /// Analyses `buf`, attaches what is found, draws it if asked, and reports it to the file.
     fn analyse(
         &self,
@@ -315,8 +358,10 @@ impl DeepfakeDetect {
             Faces::Auto => Some(meta::regions(buf)).filter(|regions| !regions.is_empty()),
         };
 
+        let context = self.gpu.context();
+        let context = context.as_ref();
         let mut guard = lock(&self.state);
-        let Some(State { inspector, applied, info: Some(info), report, summary_due, .. }) = guard.as_mut()
+        let Some(State { inspector, applied, video: Some(video), report, summary_due, .. }) = guard.as_mut()
         else {
             return Err(gst::error_msg!(gst::CoreError::Negotiation, ["a buffer came before its caps"]));
         };
@@ -326,12 +371,12 @@ impl DeepfakeDetect {
             *applied = wanted;
         }
         let analysis: Analysis =
-            frame::read(buf, info, |frame| inspector.process(frame, time, regions.as_deref()))?
+            frame::read(buf, video, context, |frame| inspector.process(frame, time, regions.as_deref()))?
                 .map_err(|error| engine::error_message(&error))?;
-        let record = FrameRecord::new(&analysis, times, info, marked);
+        let record = FrameRecord::new(&analysis, times, &video.info, marked);
         *summary_due = true;
         if settings.overlay {
-            frame::write(buf, info, |frame| draw_overlay(&analysis, frame))?;
+            frame::write(buf, video, context, |frame| draw_overlay(&analysis, frame))?;
         }
         let failed = report.as_mut().and_then(|r| r.write(&record).err().map(|e| r.failure(&e)));
         drop(guard);

@@ -18,6 +18,7 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         use settings::Faces;
         Faces::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
         crate::engine::Backend::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+        crate::engine::Precision::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(Some(plugin), "deepfakedetect", gst::Rank::NONE, DeepfakeDetect::static_type())
 }

@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
-use deepfake_models::detect::{FaceSource, InspectSettings, InspectorOptions};
+use deepfake_kernels::CudaDevice;
+use deepfake_models::{
+    detect::{FaceSource, InspectSettings, InspectorOptions},
+    engine::Progress,
+};
 use gst::{glib, prelude::*};
 
-use crate::engine::Backend;
+use crate::engine::EngineSettings;
 
 /// Where the faces come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -34,7 +38,7 @@ const MODEL_THRESHOLD: f32 = -1.0;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub model: String,
-    pub backend: Backend,
+    pub engine: EngineSettings,
     pub threshold: f32,
     pub interval: u32,
     pub max_faces: u32,
@@ -53,7 +57,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             model: "fwa-lite".into(),
-            backend: Backend::default(),
+            engine: EngineSettings::default(),
             threshold: MODEL_THRESHOLD,
             interval: 1,
             max_faces: 8,
@@ -71,9 +75,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What the core is loaded with.
-    pub fn options(&self) -> InspectorOptions {
-        InspectorOptions { model: self.model.clone(), engine: self.backend.options() }
+    /// What the core is loaded with; see [`EngineSettings::options`].
+    pub fn options(&self, cuda: Option<CudaDevice>, progress: Progress) -> InspectorOptions {
+        InspectorOptions { model: self.model.clone(), engine: self.engine.options(cuda, progress) }
     }
 
     /// What the core may be told at any time.
@@ -102,7 +106,6 @@ impl Settings {
             "model" => {
                 self.model = get::<Option<String>>(value).unwrap_or_else(|| Self::default().model);
             }
-            "backend" => self.backend = get(value),
             "threshold" => self.threshold = get(value),
             "interval" => self.interval = get(value),
             "max-faces" => self.max_faces = get(value),
@@ -115,7 +118,10 @@ impl Settings {
             "report-location" => self.report_location = get(value),
             "read-marking" => self.read_marking = get(value),
             "bypass" => self.bypass = get(value),
-            _ => unreachable!("GObject checks names"),
+            name => {
+                let known = self.engine.set(name, value);
+                debug_assert!(known, "GObject checks names");
+            }
         }
     }
 
@@ -123,7 +129,6 @@ impl Settings {
     pub fn get(&self, name: &str) -> glib::Value {
         match name {
             "model" => self.model.to_value(),
-            "backend" => self.backend.to_value(),
             "threshold" => self.threshold.to_value(),
             "interval" => self.interval.to_value(),
             "max-faces" => self.max_faces.to_value(),
@@ -136,7 +141,7 @@ impl Settings {
             "report-location" => self.report_location.as_ref().and_then(|p| p.to_str()).to_value(),
             "read-marking" => self.read_marking.to_value(),
             "bypass" => self.bypass.to_value(),
-            _ => unreachable!("GObject checks names"),
+            name => self.engine.get(name).unwrap_or_else(|| unreachable!("GObject checks names")),
         }
     }
 }
@@ -145,16 +150,11 @@ impl Settings {
 pub fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         let default = Settings::default();
-        vec![
+        let mut all = vec![
             glib::ParamSpecString::builder("model")
                 .nick("Model")
                 .blurb("Name of a classifier in the zoo, or path of a manifest (anything with a slash)")
                 .default_value(Some(default.model.as_str()))
-                .mutable_ready()
-                .build(),
-            glib::ParamSpecEnum::builder_with_default("backend", default.backend)
-                .nick("Backend")
-                .blurb("What runs the networks; a choice other than auto never falls back to another")
                 .mutable_ready()
                 .build(),
             glib::ParamSpecFloat::builder("threshold")
@@ -243,7 +243,9 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .blurb("Counters, and the median milliseconds of each stage over the last frames")
                 .read_only()
                 .build(),
-        ]
+        ];
+        all.extend(EngineSettings::properties());
+        all
     });
     &PROPERTIES
 }

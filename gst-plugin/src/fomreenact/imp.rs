@@ -58,7 +58,7 @@ use deepfake_models::{
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
-use gst_video::{VideoInfo, VideoInterlaceMode};
+use gst_video::VideoInterlaceMode;
 
 use super::{
     caps,
@@ -67,11 +67,14 @@ use super::{
     tags::{without_driver, Tags},
 };
 use crate::{
-    engine, frame,
+    engine::{self, EngineSettings},
+    frame,
+    gpu::{Context, Gpu},
     latency::{self, Latency},
     marking::{self, Marking},
     meta::Times,
     stats::Stats,
+    video::{self, Memories, Video},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -85,7 +88,7 @@ struct State {
     reenactor: Reenactor,
     applied: ReenactSettings,
     marking: Marking,
-    infos: Option<(VideoInfo, VideoInfo)>,
+    videos: Option<(Video, Video)>,
     stream_id: Option<String>,
     /// The portrait in use, to be cut anew when the crop changes.
     portrait: Option<Portrait>,
@@ -116,6 +119,7 @@ impl From<gst::ErrorMessage> for Unusable {
 pub struct FomReenact {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
+    gpu: Gpu,
     slot: Slot,
     tags: Mutex<Tags>,
     calibrate: AtomicBool,
@@ -135,10 +139,12 @@ impl ObjectSubclass for FomReenact {
     type ParentType = gst_base::BaseTransform;
 
     fn new() -> Self {
-        let stages = [Stage::Track, Stage::Sample, Stage::Keypoints, Stage::Generate, Stage::Compose];
+        let stages =
+            [Stage::Track, Stage::Sample, Stage::Keypoints, Stage::Generate, Stage::Compose, Stage::Wait];
         Self {
             settings: Mutex::default(),
             state: Mutex::default(),
+            gpu: Gpu::default(),
             slot: Slot::default(),
             tags: Mutex::default(),
             calibrate: AtomicBool::new(false),
@@ -223,9 +229,9 @@ impl ElementImpl for FomReenact {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             use gst::{PadDirection, PadPresence};
             [
-                ("sink", PadDirection::Sink, PadPresence::Always, frame::caps()),
-                ("src", PadDirection::Src, PadPresence::Always, caps::output()),
-                (SOURCE, PadDirection::Sink, PadPresence::Request, frame::caps()),
+                ("sink", PadDirection::Sink, PadPresence::Always, video::caps(Memories::SystemAndCuda)),
+                ("src", PadDirection::Src, PadPresence::Always, caps::output(Memories::SystemAndCuda)),
+                (SOURCE, PadDirection::Sink, PadPresence::Request, video::caps(Memories::SystemAndCuda)),
             ]
             .into_iter()
             .filter_map(|(name, direction, presence, caps)| {
@@ -254,8 +260,8 @@ impl ElementImpl for FomReenact {
             .event_function(|_pad, parent, event| {
                 Self::catch_panic_pad_function(parent, || false, |this| this.source_event(&event))
             })
-            .query_function(|pad, parent, query| {
-                Self::catch_panic_pad_function(parent, || false, |_| source_query(pad, parent, query))
+            .query_function(|_pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.source_query(query))
             })
             // Nothing that asks or tells the driving stream is meant for the portrait's.
             .iterate_internal_links_function(|_pad, _parent| gst::Iterator::from_vec(vec![]))
@@ -286,6 +292,12 @@ impl ElementImpl for FomReenact {
         let _ = self.obj().remove_pad(pad);
     }
 
+    fn set_context(&self, context: &gst::Context) {
+        let settings = self.engine_settings();
+        self.gpu.set_context(self.obj().upcast_ref(), context, &settings);
+        self.parent_set_context(context);
+    }
+
     fn change_state(
         &self,
         transition: gst::StateChange,
@@ -313,17 +325,14 @@ impl BaseTransformImpl for FomReenact {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let mut reenactor =
-            Reenactor::load(&settings.options()).map_err(|error| engine::error_message(&error))?;
-        let applied = settings.reenact();
-        reenactor.set_settings(&applied);
-        let portrait = settings.source_location.clone().map(Portrait::File);
-        if let Some(portrait) = &portrait {
-            show(portrait, &mut reenactor).map_err(|unusable| unusable.error)?;
+        let (reenactor, portrait) = self.load(&settings).inspect_err(|_| self.gpu.stop())?;
+        self.gpu.started(engine::on_gpu(reenactor.report()));
+        if portrait.is_some() {
             self.slot.forget_file(settings.source_location.as_deref());
         }
         let portraits = u64::from(portrait.is_some());
         let status = engine::status("fomreenact-status", reenactor.report());
+        let advice = reenactor.advice().map(str::to_owned);
         gst::info!(CAT, imp = self, "{status}");
 
         {
@@ -337,19 +346,23 @@ impl BaseTransformImpl for FomReenact {
         let marking = Marking::new("fomreenact", &settings.model);
         *lock(&self.state) = Some(State {
             reenactor,
-            applied,
+            applied: settings.reenact(),
             marking,
-            infos: None,
+            videos: None,
             stream_id: None,
             portrait,
             unusable: None,
         });
         self.post(status);
+        if let Some(advice) = advice {
+            gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{}", advice));
+        }
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = None;
+        self.gpu.stop();
         Ok(())
     }
 
@@ -359,7 +372,7 @@ impl BaseTransformImpl for FomReenact {
         caps: &gst::Caps,
         filter: Option<&gst::Caps>,
     ) -> Option<gst::Caps> {
-        let other = caps::transform(direction, caps, filter);
+        let other = caps::transform(direction, caps, filter, self.memories());
         gst::trace!(CAT, imp = self, "{direction:?}: {caps} becomes {other}");
         Some(other)
     }
@@ -370,12 +383,11 @@ impl BaseTransformImpl for FomReenact {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = |caps| {
-            VideoInfo::from_caps(caps)
-                .map_err(|_| gst::loggable_error!(CAT, "these caps are no video: {}", caps))
+        let video = |caps: &gst::Caps| {
+            Video::from_caps(caps).map_err(|_| gst::loggable_error!(CAT, "these caps are no video: {}", caps))
         };
-        let (input, output) = (info(incaps)?, info(outcaps)?);
-        if input.interlace_mode() != VideoInterlaceMode::Progressive {
+        let (input, output) = (video(incaps)?, video(outcaps)?);
+        if input.info.interlace_mode() != VideoInterlaceMode::Progressive {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::WrongType,
@@ -386,14 +398,13 @@ impl BaseTransformImpl for FomReenact {
         }
         let mut advice = None;
         if let Some(state) = lock(&self.state).as_mut() {
-            let old = state.infos.as_ref().map(|(old, _)| old);
-            advice = frame::square_pixels_advice(old, &input);
-            let size = |info: &VideoInfo| (info.width(), info.height());
-            if old.is_some_and(|old| size(old) != size(&input)) {
+            let old = state.videos.as_ref().map(|(old, _)| old);
+            advice = video::square_pixels_advice(old, &input);
+            if old.is_some_and(|old| !old.has_size_of(&input)) {
                 // Nothing is where it was.
                 state.reenactor.flush();
             }
-            state.infos = Some((input, output));
+            state.videos = Some((input, output));
         }
         if let Some(advice) = advice {
             gst::element_imp_warning!(self, gst::StreamError::Format, ("{}", advice), ["{}", incaps]);
@@ -402,7 +413,7 @@ impl BaseTransformImpl for FomReenact {
     }
 
     fn unit_size(&self, caps: &gst::Caps) -> Option<usize> {
-        VideoInfo::from_caps(caps).ok().map(|info| info.size())
+        Video::from_caps(caps).ok().map(|video| video.info.size())
     }
 
     fn transform_size(
@@ -422,8 +433,14 @@ impl BaseTransformImpl for FomReenact {
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
         self.parent_propose_allocation(decide_query, query)?;
+        self.gpu.propose_pool(query).map_err(|error| gst::loggable_error!(CAT, "{}", error))?;
         query.add_allocation_meta::<gst_video::VideoMeta>(None);
         Ok(())
+    }
+
+    fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
+        self.gpu.decide_pool(query).map_err(|error| gst::loggable_error!(CAT, "{}", error))?;
+        self.parent_decide_allocation(query)
     }
 
     fn transform_meta<'a>(
@@ -447,6 +464,9 @@ impl BaseTransformImpl for FomReenact {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if query.type_() == gst::QueryType::Context && self.gpu.answer(self.obj().upcast_ref(), query) {
+            return true;
+        }
         if direction == gst::PadDirection::Src {
             if let gst::QueryViewMut::Latency(query) = query.view_mut() {
                 return latency::answer(self.obj().sink_pad(), query, lock(&self.latency).reported());
@@ -536,18 +556,48 @@ impl BaseTransformImpl for FomReenact {
 }
 
 /// Gives a portrait to the engine, which keeps the one before where that fails.
-fn show(portrait: &Portrait, reenactor: &mut Reenactor) -> Result<(), Unusable> {
+fn show(portrait: &Portrait, reenactor: &mut Reenactor, context: Option<&Context>) -> Result<(), Unusable> {
     match portrait {
         Portrait::File(path) => Picture::open(path)
             .and_then(|picture| reenactor.set_portrait(&picture.frame()))
             .map_err(Unusable::from),
-        Portrait::Frame(buffer, info) => frame::read(buffer, info, |frame| reenactor.set_portrait(frame))
-            .map_err(Unusable::from)
-            .and_then(|result| result.map_err(Unusable::from)),
+        Portrait::Frame(buffer, video) => {
+            frame::read(buffer, video, context, |frame| reenactor.set_portrait(frame))
+                .map_err(Unusable::from)
+                .and_then(|result| result.map_err(Unusable::from))
+        }
     }
 }
 
 impl FomReenact {
+    /// Loads the networks, and the portrait if there is one to start with.
+    fn load(&self, settings: &Settings) -> Result<(Reenactor, Option<Portrait>), gst::ErrorMessage> {
+        let element = self.obj();
+        let device = self
+            .gpu
+            .find_device(element.upcast_ref(), &settings.engine)
+            .inspect_err(|reason| gst::info!(CAT, imp = self, "system memory only: {reason}"))
+            .ok();
+        let progress = engine::progress(element.upcast_ref(), "fomreenact-status");
+        let mut reenactor = Reenactor::load(&settings.options(device, progress))
+            .map_err(|error| engine::error_message(&error))?;
+        reenactor.set_settings(&settings.reenact());
+        let portrait = settings.source_location.clone().map(Portrait::File);
+        if let Some(portrait) = &portrait {
+            show(portrait, &mut reenactor, None).map_err(|unusable| unusable.error)?;
+        }
+        Ok((reenactor, portrait))
+    }
+
+    fn engine_settings(&self) -> EngineSettings {
+        lock(&self.settings).engine.clone()
+    }
+
+    /// Where frames may lie, on any pad.
+    fn memories(&self) -> Memories {
+        self.gpu.memories(&self.engine_settings())
+    }
+
     /// Hands settings that changed to the engine, and cuts the portrait anew if its crop is among them.
     fn apply(&self, settings: &Settings) {
         let wanted = settings.reenact();
@@ -599,9 +649,10 @@ impl FomReenact {
 
     /// Takes a portrait. One that cannot be used is a warning; the last one stays.
     fn take(&self, portrait: &Portrait) {
+        let context = self.gpu.context();
         let mut guard = lock(&self.state);
         let Some(state) = guard.as_mut() else { return };
-        let taken = show(portrait, &mut state.reenactor);
+        let taken = show(portrait, &mut state.reenactor, context.as_ref());
         if taken.is_ok() {
             state.portrait = Some(portrait.clone());
         }
@@ -662,8 +713,10 @@ impl FomReenact {
         inbuf: &gst::Buffer,
         outbuf: &mut gst::BufferRef,
     ) -> Result<(Vec<Event>, StageTimes), gst::ErrorMessage> {
+        let context = self.gpu.context();
+        let context = context.as_ref();
         let mut guard = lock(&self.state);
-        let Some(State { reenactor, marking, infos: Some((input, output)), .. }) = guard.as_mut() else {
+        let Some(State { reenactor, marking, videos: Some((input, output)), .. }) = guard.as_mut() else {
             return Err(gst::error_msg!(gst::CoreError::Negotiation, ["a buffer came before its caps"]));
         };
         if self.calibrate.swap(false, Ordering::Relaxed) {
@@ -671,11 +724,11 @@ impl FomReenact {
         }
         let time = inbuf.pts().map(Duration::from);
         let result = if settings.bypass {
-            frame::write(outbuf, output, |out| reenactor.show_portrait(out))?
+            frame::write(outbuf, output, context, |out| reenactor.show_portrait(out))?
                 .map(|()| (Vec::new(), StageTimes::default()))
         } else {
-            frame::read(inbuf, input, |driver| {
-                frame::write(outbuf, output, |out| reenactor.process(driver, time, out))
+            frame::read(inbuf, input, context, |driver| {
+                frame::write(outbuf, output, context, |out| reenactor.process(driver, time, out))
             })??
             .map(|outcome| (outcome.events, outcome.times))
         };
@@ -695,8 +748,8 @@ impl FomReenact {
     /// Events on the pad `source`. None reaches the driving stream.
     fn source_event(&self, event: &gst::Event) -> bool {
         match event.view() {
-            gst::EventView::Caps(caps) => match VideoInfo::from_caps(caps.caps()) {
-                Ok(info) => self.slot.set_info(info),
+            gst::EventView::Caps(caps) => match Video::from_caps(caps.caps()) {
+                Ok(video) => self.slot.set_video(video),
                 Err(error) => {
                     gst::error!(CAT, imp = self, "{}: {error}", caps.caps());
                     return false;
@@ -715,18 +768,30 @@ impl FomReenact {
         // Without a bus nobody wants to know.
         let _ = obj.post_message(gst::message::Element::builder(structure).src(&*obj).build());
     }
-}
 
-/// Queries on the pad `source`. None reaches the driving stream.
-fn source_query(pad: &gst::Pad, parent: Option<&gst::Object>, query: &mut gst::QueryRef) -> bool {
-    match query.view_mut() {
-        gst::QueryViewMut::Caps(_) | gst::QueryViewMut::AcceptCaps(_) => {
-            gst::Pad::query_default(pad, parent, query)
+    /// Queries on the pad `source`. None reaches the driving stream.
+    fn source_query(&self, query: &mut gst::QueryRef) -> bool {
+        let element = self.obj();
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(query) => {
+                let caps = video::caps(self.memories());
+                let filtered = query
+                    .filter()
+                    .map(|filter| filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First));
+                query.set_result(filtered.as_ref().unwrap_or(&caps));
+                true
+            }
+            gst::QueryViewMut::AcceptCaps(query) => {
+                let accepted = query.caps().is_subset(&video::caps(self.memories()));
+                query.set_result(accepted);
+                true
+            }
+            gst::QueryViewMut::Allocation(allocation) => {
+                allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
+                true
+            }
+            gst::QueryViewMut::Context(_) => self.gpu.answer(element.upcast_ref(), query),
+            _ => false,
         }
-        gst::QueryViewMut::Allocation(allocation) => {
-            allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
-            true
-        }
-        _ => false,
     }
 }

@@ -18,11 +18,12 @@ glib::wrapper! {
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     {
-        use settings::{Crop, FaceLost, MarkingFlags, Motion, Reference};
+        use settings::{Composition, Crop, FaceLost, MarkingFlags, Motion, Reference};
         let types = [
             Motion::static_type(),
             Reference::static_type(),
             Crop::static_type(),
+            Composition::static_type(),
             FaceLost::static_type(),
             MarkingFlags::static_type(),
         ];

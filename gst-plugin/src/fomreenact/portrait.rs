@@ -6,7 +6,8 @@ use std::{
 };
 
 use gst::prelude::*;
-use gst_video::VideoInfo;
+
+use crate::video::Video;
 
 /// Where a portrait comes from.
 #[derive(Clone, Debug)]
@@ -14,7 +15,7 @@ pub enum Portrait {
     /// A picture file.
     File(PathBuf),
     /// A frame from the pad `source`.
-    Frame(gst::Buffer, VideoInfo),
+    Frame(gst::Buffer, Video),
 }
 
 /// What the driving stream does next.
@@ -47,7 +48,7 @@ struct Inner {
     flushing: bool,
     pending: Option<Portrait>,
     pad: Option<gst::Pad>,
-    info: Option<VideoInfo>,
+    video: Option<Video>,
     ended: bool,
 }
 
@@ -92,7 +93,7 @@ impl Slot {
     pub fn clear(&self) {
         self.change(|inner| {
             inner.pending = None;
-            inner.info = None;
+            inner.video = None;
             inner.ended = false;
         });
     }
@@ -116,7 +117,7 @@ impl Slot {
     pub fn remove_pad(&self) {
         self.change(|inner| {
             inner.pad = None;
-            inner.info = None;
+            inner.video = None;
             inner.ended = false;
         });
     }
@@ -142,8 +143,8 @@ impl Slot {
     }
 
     /// The format of the frames that follow on the pad `source`.
-    pub fn set_info(&self, info: VideoInfo) {
-        self.change(|inner| inner.info = Some(info));
+    pub fn set_video(&self, video: Video) {
+        self.change(|inner| inner.video = Some(video));
     }
 
     /// Nothing more comes from the pad `source`.
@@ -175,8 +176,8 @@ impl Slot {
         if inner.stopped {
             return Err(gst::FlowError::Flushing);
         }
-        let info = inner.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
-        inner.pending = Some(Portrait::Frame(buffer, info));
+        let video = inner.video.clone().ok_or(gst::FlowError::NotNegotiated)?;
+        inner.pending = Some(Portrait::Frame(buffer, video));
         drop(inner);
         self.changed.notify_all();
         Ok(gst::FlowSuccess::Ok)
@@ -234,7 +235,8 @@ mod tests {
         slot.forget_file(None);
         assert!(matches!(slot.next(true), Next::Keep));
         gst::init().unwrap();
-        slot.set_info(VideoInfo::builder(gst_video::VideoFormat::Rgb, 4, 4).build().unwrap());
+        let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 4, 4).build().unwrap();
+        slot.set_video(Video { info, memory: deepfake_kernels::Memory::Host });
         slot.put_frame(gst::Buffer::new()).unwrap();
         slot.forget_file(None);
         assert!(matches!(slot.next(true), Next::Take(Portrait::Frame(..))));

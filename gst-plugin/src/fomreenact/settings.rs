@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, sync::LazyLock};
 
-use deepfake_models::reenact::{self, ReenactSettings, ReenactorOptions};
+use deepfake_kernels::CudaDevice;
+use deepfake_models::{
+    engine::Progress,
+    reenact::{self, ReenactSettings, ReenactorOptions},
+};
 use gst::{glib, prelude::*};
 
-use crate::engine::Backend;
+use crate::engine::EngineSettings;
 
 /// How the driver's motion is put on the portrait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -61,6 +65,20 @@ pub enum Crop {
     None,
 }
 
+/// What the output shows of the portrait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstFomReenactComposition")]
+#[repr(u32)]
+pub enum Composition {
+    /// The crop.
+    #[default]
+    #[enum_value(name = "The animated crop", nick = "portrait")]
+    Portrait,
+    /// The picture.
+    #[enum_value(name = "The portrait's whole picture, with the animated crop in its place", nick = "scene")]
+    Scene,
+}
+
 /// What is shown while the driver has no face.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstFomReenactFaceLost")]
@@ -98,7 +116,7 @@ impl Default for MarkingFlags {
 pub struct Settings {
     pub source_location: Option<PathBuf>,
     pub model: String,
-    pub backend: Backend,
+    pub engine: EngineSettings,
     pub motion: Motion,
     pub adapt_scale: bool,
     pub motion_scale: f32,
@@ -106,6 +124,7 @@ pub struct Settings {
     pub smoothing: f32,
     pub driver_crop: Crop,
     pub source_crop: Crop,
+    pub composition: Composition,
     pub on_face_lost: FaceLost,
     pub keypoints: bool,
     pub marking: MarkingFlags,
@@ -117,7 +136,7 @@ impl Default for Settings {
         Self {
             source_location: None,
             model: "fomm-lite".into(),
-            backend: Backend::default(),
+            engine: EngineSettings::default(),
             motion: Motion::default(),
             adapt_scale: true,
             motion_scale: 1.0,
@@ -125,6 +144,7 @@ impl Default for Settings {
             smoothing: 0.3,
             driver_crop: Crop::default(),
             source_crop: Crop::default(),
+            composition: Composition::default(),
             on_face_lost: FaceLost::default(),
             keypoints: false,
             marking: MarkingFlags::default(),
@@ -134,9 +154,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What the core is loaded with.
-    pub fn options(&self) -> ReenactorOptions {
-        ReenactorOptions { model: self.model.clone(), engine: self.backend.options() }
+    /// What the core is loaded with; see [`EngineSettings::options`].
+    pub fn options(&self, cuda: Option<CudaDevice>, progress: Progress) -> ReenactorOptions {
+        ReenactorOptions { model: self.model.clone(), engine: self.engine.options(cuda, progress) }
     }
 
     /// What the core may be told.
@@ -161,7 +181,10 @@ impl Settings {
             smoothing: self.smoothing,
             driver_crop: crop(self.driver_crop),
             source_crop: crop(self.source_crop),
-            composition: reenact::Composition::Portrait,
+            composition: match self.composition {
+                Composition::Portrait => reenact::Composition::Portrait,
+                Composition::Scene => reenact::Composition::Scene,
+            },
             on_face_lost: match self.on_face_lost {
                 FaceLost::Hold => reenact::FaceLost::Hold,
                 FaceLost::Source => reenact::FaceLost::Source,
@@ -181,7 +204,6 @@ impl Settings {
             "model" => {
                 self.model = get::<Option<String>>(value).unwrap_or_else(|| Self::default().model);
             }
-            "backend" => self.backend = get(value),
             "motion" => self.motion = get(value),
             "adapt-scale" => self.adapt_scale = get(value),
             "motion-scale" => self.motion_scale = get(value),
@@ -189,11 +211,15 @@ impl Settings {
             "smoothing" => self.smoothing = get(value),
             "driver-crop" => self.driver_crop = get(value),
             "source-crop" => self.source_crop = get(value),
+            "composition" => self.composition = get(value),
             "on-face-lost" => self.on_face_lost = get(value),
             "keypoints" => self.keypoints = get(value),
             "marking" => self.marking = get(value),
             "bypass" => self.bypass = get(value),
-            _ => unreachable!("GObject checks names"),
+            name => {
+                let known = self.engine.set(name, value);
+                debug_assert!(known, "GObject checks names");
+            }
         }
     }
 
@@ -202,7 +228,6 @@ impl Settings {
         match name {
             "source-location" => self.source_location.as_ref().and_then(|p| p.to_str()).to_value(),
             "model" => self.model.to_value(),
-            "backend" => self.backend.to_value(),
             "motion" => self.motion.to_value(),
             "adapt-scale" => self.adapt_scale.to_value(),
             "motion-scale" => self.motion_scale.to_value(),
@@ -210,11 +235,12 @@ impl Settings {
             "smoothing" => self.smoothing.to_value(),
             "driver-crop" => self.driver_crop.to_value(),
             "source-crop" => self.source_crop.to_value(),
+            "composition" => self.composition.to_value(),
             "on-face-lost" => self.on_face_lost.to_value(),
             "keypoints" => self.keypoints.to_value(),
             "marking" => self.marking.to_value(),
             "bypass" => self.bypass.to_value(),
-            _ => unreachable!("GObject checks names"),
+            name => self.engine.get(name).unwrap_or_else(|| unreachable!("GObject checks names")),
         }
     }
 }
@@ -223,7 +249,7 @@ impl Settings {
 pub fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         let default = Settings::default();
-        vec![
+        let mut all = vec![
             glib::ParamSpecString::builder("source-location")
                 .nick("Source location")
                 .blurb("Path of the portrait (PNG, JPEG, WebP, BMP); of this and the pad 'source' the last one wins")
@@ -233,11 +259,6 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .nick("Model")
                 .blurb("Name of a motion model in the zoo, or path of a manifest (anything with a slash)")
                 .default_value(Some(default.model.as_str()))
-                .mutable_ready()
-                .build(),
-            glib::ParamSpecEnum::builder_with_default("backend", default.backend)
-                .nick("Backend")
-                .blurb("What runs the networks; a choice other than auto never falls back to another")
                 .mutable_ready()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("motion", default.motion)
@@ -282,6 +303,11 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .blurb("Which part of the portrait is used; other than track, it need not show a face")
                 .mutable_playing()
                 .build(),
+            glib::ParamSpecEnum::builder_with_default("composition", default.composition)
+                .nick("Composition")
+                .blurb("What the output shows of the portrait; never anything of the driver's picture")
+                .mutable_ready()
+                .build(),
             glib::ParamSpecEnum::builder_with_default("on-face-lost", default.on_face_lost)
                 .nick("On face lost")
                 .blurb("What is shown while the driver has no face; never the driver")
@@ -310,7 +336,9 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .blurb("Counters, and the median milliseconds of each stage over the last frames")
                 .read_only()
                 .build(),
-        ]
+        ];
+        all.extend(EngineSettings::properties());
+        all
     });
     &PROPERTIES
 }
