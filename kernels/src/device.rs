@@ -30,6 +30,28 @@ impl Device {
         }
     }
 
+    /// On a GPU another stream of it, whose work runs beside this one's; the CPU itself.
+    ///
+    /// # Errors
+    /// [`DeviceError::Call`] if the driver refuses.
+    pub fn fork(&self) -> Result<Self, DeviceError> {
+        match self {
+            Self::Cpu => Ok(Self::Cpu),
+            Self::Cuda(cuda) => Ok(Self::Cuda(cuda.fork()?)),
+        }
+    }
+
+    /// Has what this device is given from now on come after what `other`, a [`fork`](Self::fork), was given so far.
+    ///
+    /// # Errors
+    /// [`DeviceError::Call`] if the driver refuses.
+    pub fn wait_for(&self, other: &Self) -> Result<(), DeviceError> {
+        match (self, other) {
+            (Self::Cuda(this), Self::Cuda(other)) => this.wait_for(other),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until all work is done.
     ///
     /// # Errors

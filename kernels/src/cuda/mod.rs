@@ -121,6 +121,27 @@ impl CudaDevice {
         Self::in_context(Arc::clone(&self.inner.context))
     }
 
+    /// Has what this stream is given from now on wait for what `other` was given so far, without the processor waiting.
+    ///
+    /// # Errors
+    /// [`DeviceError::Call`] if the driver refuses.
+    pub fn wait_for(&self, other: &Self) -> Result<(), DeviceError> {
+        let _current = self.inner.context.enter()?;
+        let mut event = std::ptr::null_mut();
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+        // SAFETY: a valid place for the result, and a context is current.
+        check("cuEventCreate", unsafe { sys::cuEventCreate(&mut event, flags) })?;
+        // SAFETY: a live event and live streams.
+        let done =
+            check("cuEventRecord", unsafe { sys::cuEventRecord(event, other.inner.stream) }).and_then(|()| {
+                // SAFETY: as above.
+                check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(self.inner.stream, event, 0) })
+            });
+        // SAFETY: ours; the driver frees it once nothing waits for it any more.
+        let _ = unsafe { sys::cuEventDestroy_v2(event) };
+        done
+    }
+
     /// The stream, a `CUstream`, for libraries that enqueue work themselves.
     pub fn stream(&self) -> *mut c_void {
         self.inner.stream.cast()

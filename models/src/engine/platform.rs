@@ -77,6 +77,11 @@ impl Platform {
         &self.options
     }
 
+    /// The same, but for the stream: what it runs runs beside what this one runs.
+    pub(crate) fn fork(&self) -> Result<Self> {
+        Ok(Self { device: self.device.fork()?, ..self.clone() })
+    }
+
     /// The same, but for how exactly a GPU computes.
     pub(crate) fn with_precision(&self, precision: Precision) -> Self {
         Self { options: EngineOptions { precision, ..self.options.clone() }, ..self.clone() }

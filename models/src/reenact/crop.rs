@@ -91,6 +91,11 @@ impl Follower {
         *self = Self::default();
     }
 
+    /// The crop of the last face.
+    pub fn current(&self) -> Option<Square> {
+        self.current
+    }
+
     /// The crop for a face that wants `target`, `elapsed` after the last one.
     pub fn step(&mut self, target: Square, elapsed: Duration) -> Square {
         let Some(current) = self.current else {

@@ -30,6 +30,7 @@ use self::{
 use crate::{
     engine::{choose, precision, BackendReport, EngineOptions, Intake, Outlet, Platform},
     face::{FaceTracker, Landmarks, Track, TrackerOptions},
+    manifest::Crop,
     zoo, Error, Result, Stage, StageTimes,
 };
 
@@ -106,6 +107,8 @@ struct Portrait {
 #[derive(Debug, Default)]
 struct Driver {
     track: Option<u64>,
+    /// The face was in the last frame.
+    seen: bool,
     follower: Follower,
     last_time: Option<Duration>,
 }
@@ -124,6 +127,8 @@ pub struct Reenactor {
     advice: Option<String>,
     intake: Intake,
     outlet: Outlet,
+    /// Where the driver's face is tracked.
+    beside: Device,
     tracker: FaceTracker,
     portrait_tracker: FaceTracker,
     reference: ReferenceKeeper,
@@ -141,6 +146,8 @@ struct Animator {
     smoother: Smoother,
     /// Key points of the last driving frame, as the network gave them.
     driving: Keypoints,
+    /// What the smoother held before the last frame, where that may have to be taken back.
+    before: Keypoints,
     /// The smoother holds key points of the driver, to be put on another portrait that comes meanwhile.
     driven: bool,
     /// The driver's key points that relative motion starts from; the keeper knows whether there are any.
@@ -175,13 +182,16 @@ impl Reenactor {
 
     fn load_on(platform: &Platform, model: &str) -> Result<Self> {
         let (fomm, advice) = precision::load::<Fomm>(&zoo::find(model)?, platform)?;
+        // The driver's face is followed beside the animation where that is possible.
+        let beside = platform.fork()?;
         let tracking =
             TrackerOptions { max_faces: 1, min_face_size: SMALLEST_FACE, ..TrackerOptions::default() };
         Ok(Self {
             advice,
             intake: Intake::default(),
             outlet: Outlet::default(),
-            tracker: FaceTracker::load_on(platform, tracking.clone())?,
+            tracker: FaceTracker::load_on(&beside, tracking.clone())?,
+            beside: beside.device().clone(),
             // Of several people in a portrait the largest counts; the tracker sorts nothing out by itself.
             portrait_tracker: FaceTracker::load_on(platform, TrackerOptions { max_faces: 8, ..tracking })?,
             reference: ReferenceKeeper::default(),
@@ -193,6 +203,7 @@ impl Reenactor {
                 portrait: Portrait::default(),
                 smoother: Smoother::default(),
                 driving: Keypoints::default(),
+                before: Keypoints::default(),
                 driven: false,
                 reference: Keypoints::default(),
                 moved: Keypoints::default(),
@@ -334,6 +345,10 @@ impl Reenactor {
             })
         });
         (self.intake, self.outlet) = (intake, outlet);
+        if outcome.is_err() {
+            // As in the outlet: nothing may still be read.
+            let _ = self.beside.synchronize();
+        }
         let mut outcome = outcome?;
         if let Some(since) = waiting {
             outcome.times.add_to(Stage::Wait, since.elapsed());
@@ -356,7 +371,27 @@ impl Reenactor {
         let mut events = Vec::new();
         let elapsed = self.driver.elapse(time);
         self.animator.prepare(output)?;
-        let shown = match self.find_driver(driver, time, &mut events, &mut times)? {
+        // What follows reads what was brought to the GPU before.
+        self.beside.wait_for(&self.animator.device)?;
+        let track = self.driver.track;
+        let foreseen = match self.foresee(driver) {
+            Some(map) => {
+                Some(self.animator.animate(driver, &map, Start::Kept, elapsed, output, &mut times)?)
+            }
+            None => None,
+        };
+        let sighting = self.find_driver(driver, time, &mut events, &mut times)?;
+        if let Some(shown) = foreseen {
+            match &sighting {
+                Sighting::Seen(face) if self.driver.track == track => {
+                    self.driver.follow(face, self.animator.fomm.crop(), elapsed);
+                    return Ok(Outcome { shown, events, times });
+                }
+                _ => self.animator.take_back()?,
+            }
+        }
+        self.driver.seen = matches!(sighting, Sighting::Seen(_));
+        let shown = match sighting {
             Sighting::Seen(face) => self.animate(driver, &face, elapsed, output, &mut events, &mut times)?,
             Sighting::Missed if self.animator.hold(self.start(), &mut times)? => {
                 self.animator.show(Shown::Held, output, &mut times)?
@@ -384,6 +419,27 @@ impl Reenactor {
             animator.show(Shown::Source, output, &mut StageTimes::default())
         })?;
         Ok(())
+    }
+
+    /// On a GPU the part of the frame that the driver's face is expected in, if the frame may be animated before it is known
+    /// whether and where the face is: it was seen in the last frame, and nothing but the face's being there decides on
+    /// this one. The animation then takes no longer for the tracking, which goes on beside it; should the face be gone after
+    /// all, the animation is taken back before anybody sees it. A crop that follows a face comes one frame late this way, of
+    /// which nothing is seen, as it glides anyway.
+    fn foresee(&self, frame: &Frame<'_>) -> Option<Affine> {
+        let Animator { device, fomm, settings, .. } = &self.animator;
+        let surely = device.cuda().is_some()
+            && self.driver.seen
+            && self.reference.is_kept()
+            && !self.reference.is_searching(settings.reference);
+        let (width, height) = fomm.size();
+        match settings.driver_crop {
+            _ if !surely => None,
+            CropMode::Track => {
+                self.driver.follower.current().map(|square| Affine::from_rect(square.rect(), width, height))
+            }
+            mode => Some(fixed_map(mode, (frame.width(), frame.height()), (width, height))),
+        }
     }
 
     fn start(&self) -> Start {
@@ -439,8 +495,7 @@ impl Reenactor {
         let size = animator.fomm.size();
         let map = match animator.settings.driver_crop {
             CropMode::Track => {
-                let square = Square::about_face(face.bounding_box(), animator.fomm.crop());
-                let square = self.driver.follower.step(square, elapsed);
+                let square = self.driver.follow(face, animator.fomm.crop(), elapsed);
                 Affine::from_rect(square.rect(), size.0, size.1)
             }
             mode => fixed_map(mode, (frame.width(), frame.height()), size),
@@ -483,6 +538,9 @@ impl Animator {
         let can_move = self.can_move(start);
         let shown = if can_move { Shown::Animated } else { Shown::Source };
         let done = device.replay::<Error>(&mut graph, || {
+            if self.driven && device.cuda().is_some() {
+                copy(&device, &self.smoother.state, &mut self.before)?;
+            }
             self.fomm.drive(frame, map, &mut self.driving, times)?;
             // The driver's motion is smoothed, not its sum with the portrait, which may move by itself.
             device.smooth(&mut self.smoother.state, &self.driving, amount)?;
@@ -496,10 +554,15 @@ impl Animator {
         self.driven = true;
         self.animated = can_move;
         if start == Start::Here {
-            device.copy(&self.smoother.state.value, &mut self.reference.value)?;
-            device.copy(&self.smoother.state.jacobian, &mut self.reference.jacobian)?;
+            copy(&device, &self.smoother.state, &mut self.reference)?;
         }
         Ok(shown)
+    }
+
+    /// Undoes the last frame, in which there was no face after all: what is held from now on is what was shown before it.
+    fn take_back(&mut self) -> Result<()> {
+        self.animated = false;
+        copy(&self.device, &self.before, &mut self.smoother.state)
     }
 
     /// Whether motion is relative to a reference that the user has not named yet.
@@ -601,6 +664,11 @@ impl Animator {
 }
 
 impl Driver {
+    /// The square to cut about the face now.
+    fn follow(&mut self, face: &Landmarks, crop: &Crop, elapsed: Duration) -> Square {
+        self.follower.step(Square::about_face(face.bounding_box(), crop), elapsed)
+    }
+
     /// Time since the last frame, within reason.
     fn elapse(&mut self, time: Option<Duration>) -> Duration {
         let elapsed = match (self.last_time, time) {
@@ -610,6 +678,11 @@ impl Driver {
         self.last_time = time;
         elapsed.min(LONGEST_INTERVAL)
     }
+}
+
+fn copy(device: &Device, from: &Keypoints, to: &mut Keypoints) -> Result<()> {
+    device.copy(&from.value, &mut to.value)?;
+    Ok(device.copy(&from.jacobian, &mut to.jacobian)?)
 }
 
 /// The largest face that was seen in the last frame.

@@ -77,6 +77,16 @@ impl ReferenceKeeper {
         self.kept
     }
 
+    /// Whether the next frame offered may be taken.
+    pub fn is_searching(&self, mode: Reference) -> bool {
+        let by_itself = match mode {
+            Reference::Manual => false,
+            Reference::First => !self.kept,
+            Reference::Best => !self.kept || self.searched <= SEARCH_WINDOW,
+        };
+        self.calibrate || (by_itself && !self.calibrated)
+    }
+
     /// Offers a driving frame by its normalised landmarks, with the portrait's and the time since the last offer. Tells
     /// whether its key points are the reference from now on.
     pub fn offer(
@@ -172,6 +182,24 @@ mod tests {
         let portrait = face(5.0);
         keeper.offer(Reference::Best, Some(&face(8.0)), Some(&portrait), FRAME);
         assert!(!keeper.offer(Reference::Best, Some(&face(5.0)), Some(&portrait), SEARCH_WINDOW + FRAME));
+    }
+
+    #[test]
+    fn what_is_not_searched_for_is_not_taken() {
+        for mode in [Reference::First, Reference::Best, Reference::Manual] {
+            let mut keeper = ReferenceKeeper::default();
+            for frame in 0..100 {
+                if frame == 70 {
+                    keeper.calibrate();
+                }
+                let searching = keeper.is_searching(mode);
+                // Ever nearer the portrait, so that the best is always the last.
+                let face = face(9.0 - frame as f32 * 0.03);
+                let taken = keeper.offer(mode, Some(&face), Some(&self::face(5.0)), FRAME);
+                assert!(searching || !taken, "{mode:?}, frame {frame}");
+            }
+            assert!(!keeper.is_searching(mode), "{mode:?}");
+        }
     }
 
     #[test]
