@@ -51,6 +51,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The same, but for half precision: for networks that have no form in it, or whose positions it would spoil.
+    pub(crate) fn without_half(self) -> Self {
+        match self {
+            Self::Fp32 => Self::Fp32,
+            _ => Self::Tf32,
+        }
+    }
+
     /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {

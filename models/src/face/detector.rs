@@ -126,11 +126,12 @@ impl Network {
 
     fn from_manifest(manifest: &Manifest, platform: &Platform) -> Result<Self> {
         let detector = manifest.detector()?;
+        let exact = platform.with_precision(platform.options().precision.without_half());
         let spec = manifest.sample_spec(Border::Constant([0.0; 3]));
         Ok(Self {
             name: manifest.model().name.clone(),
             device: platform.device().clone(),
-            engine: platform.load(manifest, "network", 1)?,
+            engine: exact.load(manifest, "network", 1)?,
             anchors: anchors(spec.width, spec.height, &detector.strides),
             boxes: detector.boxes.clone(),
             scores: detector.scores.clone(),

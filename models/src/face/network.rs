@@ -63,6 +63,7 @@ impl LandmarkNetwork {
     fn from_manifest(manifest: &Manifest, platform: &Platform) -> Result<Self> {
         let landmarks = manifest.landmarks()?;
         let name = manifest.model().name.clone();
+        let exact = platform.with_precision(platform.options().precision.without_half());
         let spec = manifest.sample_spec(Border::Replicate);
         if landmarks.points != POINTS || spec.width != spec.height {
             return Err(Error::Network {
@@ -76,7 +77,7 @@ impl LandmarkNetwork {
         Ok(Self {
             name,
             device: platform.device().clone(),
-            engine: platform.load(manifest, "network", 1)?,
+            engine: exact.load(manifest, "network", 1)?,
             spec,
             output: landmarks.output.clone(),
             presence: landmarks.presence.clone(),
