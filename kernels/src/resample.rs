@@ -10,7 +10,7 @@ mod grid;
 mod separable;
 
 pub(crate) use axis::Axis;
-pub(crate) use grid::Grid;
+pub(crate) use grid::{fixed, point_counts, Grid};
 use std::ops::Range;
 
 use crate::Affine;
@@ -81,6 +81,12 @@ pub(crate) fn coefficients(map: &Affine) -> Coefficients {
     }
 }
 
+/// Whether `map` turns an output of that size (width, height) so little that columns and rows may be taken apart.
+pub(crate) fn is_straight(map: &Coefficients, output: (usize, usize)) -> bool {
+    let [_, b, _, c, _, _] = *map;
+    b.abs() * output.1 as f64 <= AXIS_ALIGNED && c.abs() * output.0 as f64 <= AXIS_ALIGNED
+}
+
 /// `value` in 0..1; 0 if it is no number.
 #[inline(always)]
 pub(crate) fn unit(value: f32) -> f32 {
@@ -106,8 +112,19 @@ pub(crate) enum Resampler {
 impl Resampler {
     /// Prepares `map` from an output to planes, each given as (width, height).
     pub fn new(map: &Coefficients, output: (usize, usize), source: (usize, usize), outside: Outside) -> Self {
-        let [a, b, tx, c, d, ty] = *map;
-        if b.abs() * output.1 as f64 <= AXIS_ALIGNED && c.abs() * output.0 as f64 <= AXIS_ALIGNED {
+        Self::of_kind(is_straight(map, output), map, output, source, outside)
+    }
+
+    /// The same, columns and rows apart if `straight`: the planes of one picture must agree in that.
+    pub fn of_kind(
+        straight: bool,
+        map: &Coefficients,
+        output: (usize, usize),
+        source: (usize, usize),
+        outside: Outside,
+    ) -> Self {
+        let [a, _, tx, _, d, ty] = *map;
+        if straight {
             Self::Separable {
                 columns: Axis::new(a, tx, output.0, source.0, outside),
                 rows: Axis::new(d, ty, output.1, source.1, outside),

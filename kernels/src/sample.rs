@@ -1,9 +1,14 @@
 //! Video frame to network input: crop, resize, colour, range, in one pass.
 
+mod cuda;
+
+use half::f16;
+
 use crate::color::{ToRgb, NEUTRAL};
-use crate::resample::{coefficients, unit, Coefficients, Outside, Resampler, Source};
+use crate::resample::{coefficients, is_straight, unit, Coefficients, Outside, Resampler, Source};
 use crate::share::share;
-use crate::{Affine, Device, DeviceError, Element, Frame, Memory, PixelFormat, Plane, Tensor};
+use crate::tensor::Storage;
+use crate::{Affine, Device, DeviceError, Frame, Memory, PixelFormat, Plane, Tensor};
 
 /// Rows that a thread takes at a time: fewer are not worth the asking.
 const ROWS_AT_ONCE: usize = 8;
@@ -86,15 +91,43 @@ impl Device {
         if output.is_empty() {
             return Ok(());
         }
-        match (self, element) {
-            (Self::Cpu, Element::F32) => {
-                for (map, picture) in maps.iter().zip(output.data_mut().chunks_exact_mut(picture)) {
+        match (self, output.storage_mut()) {
+            (Self::Cpu, Storage::Host(data)) => {
+                for (map, picture) in maps.iter().zip(data.chunks_exact_mut(picture)) {
                     sample(frame, map, spec, picture);
                 }
                 Ok(())
             }
-            _ => todo!("K1"),
+            (Self::Cpu, Storage::HostHalf(data)) => {
+                for (map, picture) in maps.iter().zip(data.chunks_exact_mut(picture)) {
+                    sample_as(frame, map, spec, picture);
+                }
+                Ok(())
+            }
+            (Self::Cuda(device), Storage::Cuda(memory, element)) => {
+                cuda::sample(device, frame, maps, spec, memory.address(), *element)
+            }
+            _ => unreachable!("prepared on this device"),
         }
+    }
+}
+
+/// A value as the output stores it.
+trait Stored: Copy + Send {
+    fn of(value: f32) -> Self;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value
+    }
+}
+
+impl Stored for f16 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        Self::from_f32(value)
     }
 }
 
@@ -129,6 +162,11 @@ impl Device {
 /// # Panics
 /// If `output` has not `3 * width * height` values: a programming error, never caused by input.
 pub fn sample(frame: &Frame<'_>, map: &Affine, spec: &SampleSpec, output: &mut [f32]) {
+    sample_as(frame, map, spec, output);
+}
+
+/// [`sample`] to values of any kind.
+fn sample_as<T: Stored>(frame: &Frame<'_>, map: &Affine, spec: &SampleSpec, output: &mut [T]) {
     assert_eq!(output.len(), 3 * spec.width * spec.height, "output of sample() has the wrong length");
     if output.is_empty() {
         return;
@@ -140,7 +178,7 @@ pub fn sample(frame: &Frame<'_>, map: &Affine, spec: &SampleSpec, output: &mut [
         Layout::Nchw => {
             let (first, rest) = output.split_at_mut(spec.width * spec.height);
             let (second, third) = rest.split_at_mut(spec.width * spec.height);
-            let rows = |plane| <[f32]>::chunks_exact_mut(plane, spec.width);
+            let rows = |plane| <[T]>::chunks_exact_mut(plane, spec.width);
             let rows = rows(first).zip(rows(second)).zip(rows(third));
             share(rows, ROWS_AT_ONCE, scratch, |scratch, y, ((first, second), third)| {
                 reader.read(y, scratch);
@@ -178,6 +216,11 @@ impl Scratch {
             lines: Default::default(),
         }
     }
+}
+
+/// Whether the blue value of each pixel comes first.
+fn is_swapped(format: PixelFormat) -> bool {
+    matches!(format, PixelFormat::Bgr | PixelFormat::Bgra | PixelFormat::Bgrx)
 }
 
 /// The planes of a frame by the way they are read.
@@ -233,11 +276,13 @@ impl<'a> Reader<'a> {
         let half_outside = if outside == Outside::Mirror { Outside::Mirror } else { Outside::Replicate };
         // A sample of colour difference covers 2x2 pixels: the same place has half the coordinates.
         let half_map: Coefficients = map.map(|value| value / 2.0);
+        let straight = is_straight(&map, output);
+        let resampler = |map, size, outside| Resampler::of_kind(straight, map, output, size, outside);
         Self {
             planes,
-            full: Resampler::new(&map, output, size, outside),
-            half: frame.format().is_yuv().then(|| Resampler::new(&half_map, output, half_size, half_outside)),
-            swapped: matches!(frame.format(), PixelFormat::Bgr | PixelFormat::Bgra | PixelFormat::Bgrx),
+            full: resampler(&map, size, outside),
+            half: frame.format().is_yuv().then(|| resampler(&half_map, half_size, half_outside)),
+            swapped: is_swapped(frame.format()),
             to_rgb: ToRgb::new(frame.color()),
             constant,
         }
@@ -337,22 +382,25 @@ fn read_planes<const STEP: usize, const PLANES: usize, const N: usize>(
     resampler.fill(sources, y, 0..width, lines, output);
 }
 
+impl SampleSpec {
+    /// One over the standard deviation, and minus the mean over it.
+    fn gain_and_bias(&self) -> ([f32; 3], [f32; 3]) {
+        let bias = std::array::from_fn(|channel| -self.mean[channel] / self.std[channel]);
+        (self.std.map(|std| 1.0 / std), bias)
+    }
+}
+
 /// Writes rows as the network wants them.
 struct Writer {
     bgr: bool,
-    /// One over the standard deviation.
     gain: [f32; 3],
-    /// Minus the mean, over the standard deviation.
     bias: [f32; 3],
 }
 
 impl Writer {
     fn new(spec: &SampleSpec) -> Self {
-        Self {
-            bgr: spec.channels == Channels::Bgr,
-            gain: spec.std.map(|std| 1.0 / std),
-            bias: std::array::from_fn(|channel| -spec.mean[channel] / spec.std[channel]),
-        }
+        let (gain, bias) = spec.gain_and_bias();
+        Self { bgr: spec.channels == Channels::Bgr, gain, bias }
     }
 
     fn in_order<'a>(&self, scratch: &'a Scratch) -> [&'a [f32]; 3] {
@@ -364,23 +412,23 @@ impl Writer {
         }
     }
 
-    fn planar(&self, scratch: &Scratch, output: [&mut [f32]; 3]) {
+    fn planar<T: Stored>(&self, scratch: &Scratch, output: [&mut [T]; 3]) {
         for (channel, (output, values)) in output.into_iter().zip(self.in_order(scratch)).enumerate() {
             let (gain, bias) = (self.gain[channel], self.bias[channel]);
             for (output, value) in output.iter_mut().zip(values) {
-                *output = unit(*value) * gain + bias;
+                *output = T::of(unit(*value) * gain + bias);
             }
         }
     }
 
-    fn interleaved(&self, scratch: &Scratch, output: &mut [f32]) {
+    fn interleaved<T: Stored>(&self, scratch: &Scratch, output: &mut [T]) {
         let [first, second, third] = self.in_order(scratch);
         let (output, _) = output.as_chunks_mut::<3>();
         for (((output, first), second), third) in output.iter_mut().zip(first).zip(second).zip(third) {
             *output = [
-                unit(*first) * self.gain[0] + self.bias[0],
-                unit(*second) * self.gain[1] + self.bias[1],
-                unit(*third) * self.gain[2] + self.bias[2],
+                T::of(unit(*first) * self.gain[0] + self.bias[0]),
+                T::of(unit(*second) * self.gain[1] + self.bias[1]),
+                T::of(unit(*third) * self.gain[2] + self.bias[2]),
             ];
         }
     }

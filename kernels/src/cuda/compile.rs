@@ -23,6 +23,8 @@ pub(super) const SOURCE: &str = concat!(
     include_str!("../../cu/common.cuh"),
     "\n#line 1 \"copy.cu\"\n",
     include_str!("../../cu/copy.cu"),
+    "\n#line 1 \"sample.cu\"\n",
+    include_str!("../../cu/sample.cu"),
 );
 
 /// Machine code of all kernels for one architecture.

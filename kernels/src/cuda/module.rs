@@ -30,6 +30,14 @@ macro_rules! kernels {
 kernels! {
     /// Copies floats.
     Copy = "copy",
+    /// Samples frames of 3 bytes a pixel.
+    SamplePacked3 = "sample_packed3",
+    /// Samples frames of 4 bytes a pixel.
+    SamplePacked4 = "sample_packed4",
+    /// Samples NV12.
+    SampleNv12 = "sample_nv12",
+    /// Samples I420.
+    SampleI420 = "sample_i420",
 }
 
 /// What a kernel takes of a multiprocessor.

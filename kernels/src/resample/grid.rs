@@ -30,6 +30,13 @@ pub(crate) struct Grid {
     outside: Outside,
 }
 
+/// Number of points along a row and along a column of points of an output pixel.
+pub(crate) fn point_counts(map: &Coefficients) -> (usize, usize) {
+    let [a, b, _, c, d, _] = *map;
+    let points = |scale: f64| ((scale / SPACING - SCALE_ERROR).ceil() as usize).clamp(1, MOST_POINTS);
+    (points(a.hypot(c)), points(b.hypot(d)))
+}
+
 /// Where along an axis a point falls.
 struct Position {
     sample: usize,
@@ -43,8 +50,7 @@ impl Grid {
     /// The grid for `map` from output to a plane of `source` (width, height) samples.
     pub fn new(map: &Coefficients, source: (usize, usize), outside: Outside) -> Self {
         let [a, b, tx, c, d, ty] = *map;
-        let points = |scale: f64| ((scale / SPACING - SCALE_ERROR).ceil() as usize).clamp(1, MOST_POINTS);
-        let (across, down) = (points(a.hypot(c)), points(b.hypot(d)));
+        let (across, down) = point_counts(map);
         let middle = |index: usize, count: usize| (index as f64 + 0.5) / count as f64;
         let offsets: Vec<_> = (0..down)
             .flat_map(|j| (0..across).map(move |i| (middle(i, across), middle(j, down))))
@@ -208,7 +214,7 @@ impl Walk {
 const FRACTION_BITS: u32 = 32;
 
 /// `value` in fixed point, saturated.
-fn fixed(value: f64) -> i64 {
+pub(crate) fn fixed(value: f64) -> i64 {
     (value * (1u64 << FRACTION_BITS) as f64).round() as i64
 }
 
