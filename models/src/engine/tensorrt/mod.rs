@@ -1,9 +1,9 @@
 //! Networks run by TensorRT on a GPU: the full one (8.5, 8.6, 10, 11) or TensorRT for RTX, whichever is installed.
 //!
-//! The libraries are opened at run time ([`library`]) and called through their tables of virtual functions ([`abi`]), so
-//! that one build of this crate, made without headers and without a C++ compiler, serves them all. An ONNX file becomes
-//! a plan ([`builder`]), which is kept on disk ([`plan_cache`]), loaded once a process ([`plan`]) and run by each user
-//! on its own ([`context`]).
+//! The libraries are opened at run time (`library.rs`) and called through their tables of virtual functions (`abi.rs`),
+//! so that one build of this crate, made without headers and without a C++ compiler, serves them all. An ONNX file
+//! becomes a plan (`builder.rs`), which is kept on disk (`plan_cache.rs`), loaded once a process (`plan.rs`) and run by
+//! each user on its own (`context.rs`).
 
 mod abi;
 mod builder;
@@ -311,7 +311,11 @@ fn obtain(
         Order { onnx: &file.bytes, arithmetic: key.arithmetic, capability: key.capability, batch: key.batch };
     let report = |share| settings.progress.report(name, share);
     let stem = name.strip_suffix(".onnx").unwrap_or(name);
-    PlanCache::new(settings.cache.clone().or_else(default_folder)).get(
+    let folder = settings.cache.clone().or_else(default_folder);
+    if folder.is_none() {
+        settings.warnings.warn("plans are not kept, as HOME is not set; each start will build them again");
+    }
+    PlanCache::new(folder).get(
         stem,
         key,
         &|warning| settings.warnings.warn(warning),

@@ -67,22 +67,9 @@ impl Plan {
         let _current = device.enter().map_err(|e| e.to_string())?;
         let release = library.release();
         let runtime = library.runtime()?;
-        if let Some(slot) = release.runtime_validity {
-            let (mut diagnostics, size) = (0u64, bytes.len() as i64);
-            // SAFETY: a living runtime of a release that has the function; the bytes are as many as said.
-            let validity = unsafe {
-                call!(runtime.implementation(), slot,
-                    [bytes.as_ptr() => *const u8, size => i64, &raw mut diagnostics => *mut u64] -> i32)
-            };
-            // 0: valid, 1: valid but slower than one made here would be.
-            if !(0..=1).contains(&validity) {
-                return Err(format!(
-                    "the plan is not for this TensorRT and GPU (diagnostics {diagnostics:#x})"
-                ));
-            }
-        }
+        check_validity(library, &runtime, bytes)?;
         let mark = library.logger().mark();
-        // SAFETY: as above; the runtime is kept for longer than the engine.
+        // SAFETY: a living runtime; the bytes are as many as said. The runtime is kept for longer than the engine.
         let engine = unsafe {
             let raw = call!(runtime.implementation(), release.runtime_load,
                 [bytes.as_ptr() => *const u8, bytes.len() => usize] -> *mut c_void);
@@ -159,6 +146,24 @@ impl Plan {
         let reason = || self.library.logger().errors_since(mark, "TensorRT made no execution context");
         Ok((context.ok_or_else(reason)?, settings))
     }
+}
+
+/// Whether the plan is for this release and GPU, where TensorRT can tell by its head.
+pub(super) fn check_validity(library: &Library, runtime: &Object, bytes: &[u8]) -> Result<(), String> {
+    let Some(slot) = library.release().runtime_validity else { return Ok(()) };
+    let (mut diagnostics, size) = (0u64, bytes.len() as i64);
+    let mark = library.logger().mark();
+    // SAFETY: a living runtime of a release that has the function; the bytes are as many as said.
+    let validity = unsafe {
+        call!(runtime.implementation(), slot,
+            [bytes.as_ptr() => *const u8, size => i64, &raw mut diagnostics => *mut u64] -> i32)
+    };
+    // 0: valid, 1: valid but slower than one made here would be.
+    if (0..=1).contains(&validity) {
+        return Ok(());
+    }
+    let otherwise = format!("the plan is not for this TensorRT and GPU (diagnostics {diagnostics:#x})");
+    Err(library.logger().errors_since(mark, &otherwise))
 }
 
 fn tensors(library: &Library, engine: &Object) -> Result<Vec<TensorInfo>, String> {

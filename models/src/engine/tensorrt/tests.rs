@@ -13,6 +13,7 @@ use super::{
     builder::{build, Arithmetic, Batch, Order},
     library::{Flavour, Library, LIBRARY_VARIABLE},
     logger,
+    plan::check_validity,
     plan_cache::{Key, PlanCache},
 };
 use crate::{engine::Precision, manifest::Manifest};
@@ -210,4 +211,12 @@ fn half_precision_is_taken_where_the_model_or_the_release_has_a_form_for_it() {
     assert_eq!(choose(&abi::V10, Precision::Fp16, false), Ok((false, HalfAllowed)));
     assert!(choose(&abi::V11, Precision::Fp16, false).is_err());
     assert!(choose(&abi::RTX, Precision::Fp16, false).is_err());
+}
+
+#[test]
+fn what_is_no_plan_is_refused_before_it_is_loaded() {
+    let Some(library) = rtx() else { return };
+    let runtime = library.runtime().unwrap();
+    let error = check_validity(library, &runtime, &network("blazeface-short", "network")).unwrap_err();
+    assert!(error.contains("not for this TensorRT"), "{error}");
 }
