@@ -26,7 +26,7 @@ use std::{
     },
 };
 
-use deepfake_kernels::{CudaDevice, Device, DeviceError, Tensor};
+use deepfake_kernels::{CudaDevice, Device, DeviceError, Element, Tensor};
 use once_cell::sync::Lazy;
 
 pub use self::builder::Batch;
@@ -106,8 +106,19 @@ struct Run {
     context: Context,
     /// Shapes of the tensors as of the last run, in the plan's order.
     shapes: Vec<Vec<usize>>,
+    /// Whether those of the outputs follow from those of the inputs.
+    settled: bool,
     /// Where outputs go that nobody asks for, in the plan's order.
     unwanted: Vec<Tensor>,
+    /// Where it ran last.
+    device: CudaDevice,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // The stream may still be at work in the context's scratch memory. If it failed, it is not.
+        let _ = self.device.synchronize();
+    }
 }
 
 impl fmt::Debug for TensorRtEngine {
@@ -167,7 +178,9 @@ impl TensorRtEngine {
             run: Mutex::new(Run {
                 context,
                 shapes: vec![Vec::new(); count],
+                settled: false,
                 unwanted: std::iter::repeat_with(Tensor::default).take(count).collect(),
+                device: device.clone(),
             }),
             name,
         })
@@ -208,6 +221,11 @@ impl Run {
         let addresses = self.addresses(device, inputs, outputs)?;
         let mut what = DefaultHasher::new();
         (number, &self.shapes, &addresses).hash(&mut what);
+        if self.device.stream() != cuda.stream() {
+            // What the last one has left of the scratch memory's work must be over.
+            self.device.synchronize().map_err(|e| e.to_string())?;
+            self.device = cuda.clone();
+        }
         cuda.enqueue(what.finish(), || {
             for (index, &address) in addresses.iter().enumerate() {
                 self.context.set_address(index, address)?;
@@ -227,22 +245,25 @@ impl Run {
         {
             return Err(format!("has no input '{name}'"));
         }
-        let mut changed = false;
         for (index, info) in plan.tensors().iter().enumerate().filter(|(_, info)| info.input) {
             let given = inputs.iter().find(|(name, _)| info.is(name, true));
             let (_, tensor) = given.ok_or_else(|| format!("wants the input {:?} too", info.name))?;
             if self.shapes[index] != tensor.shape() {
                 // Unknown until TensorRT has accepted it, and so told again if it does not.
                 self.shapes[index].clear();
+                self.settled = false;
                 self.context.set_input_shape(index, tensor.shape())?;
                 self.shapes[index] = tensor.shape().to_vec();
-                changed = true;
+            }
+            if tensor.element() != Element::F32 {
+                return Err(format!("wants {:?} in 32 bits", info.name));
             }
         }
-        if changed {
+        if !self.settled {
             for (index, _) in plan.tensors().iter().enumerate().filter(|(_, info)| !info.input) {
                 self.shapes[index] = self.context.output_shape(index)?;
             }
+            self.settled = true;
         }
         Ok(())
     }
