@@ -13,7 +13,8 @@ fn extent(range: ColorRange) -> (f32, f32, f32) {
     }
 }
 
-/// The coefficients from Y'CbCr code values to R'G'B'.
+/// The coefficients from Y'CbCr code values to R'G'B'. Kernels on a GPU take them as they are.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ToRgb {
     /// Code value of black.
@@ -48,7 +49,8 @@ impl ToRgb {
     }
 }
 
-/// The coefficients from R'G'B' to Y'CbCr code values.
+/// The coefficients from R'G'B' to Y'CbCr code values. Kernels on a GPU take them as they are.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FromRgb {
     /// Of red, green and blue to luma.

@@ -4,7 +4,7 @@
 //!
 //! * [`sample`] reads a crop of a video frame (any supported pixel format, strides, colour space), resizes it
 //!   and writes the planar or interleaved `f32` tensor that a network wants;
-//! * [`compose`] writes network output back into a video frame of any supported format and size.
+//! * [`compose`](Device::compose) writes network output back into a video frame of any supported format and size.
 //!
 //! Beside them [`draw_rect`], [`draw_disc`] and [`draw_text`] mark a frame in its own format.
 //!
@@ -30,7 +30,7 @@ mod sample;
 mod share;
 mod tensor;
 
-pub use compose::{compose, Background, Layer};
+pub use compose::{Background, Layer};
 pub use cuda::{CudaDevice, DeviceError, Download, Graph, Upload};
 pub use device::Device;
 pub use draw::{draw_disc, draw_rect, draw_text, text_size};

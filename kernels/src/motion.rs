@@ -2,7 +2,12 @@
 //!
 //! Siarohin et al., "First Order Motion Model for Image Animation", 2019, section 3.4 and the published demo.
 
-use crate::{Device, DeviceError, Tensor};
+use crate::cuda::{CudaDevice, Extent, Kernel};
+use crate::device::wrong_tensor;
+use crate::{Device, DeviceError, Element, Tensor};
+
+/// Most key points that a GPU's kernel has room for.
+const POINTS: usize = 64;
 
 /// A 2x2 matrix, row by row.
 type Matrix2 = [f32; 4];
@@ -43,14 +48,53 @@ pub struct Transfer {
     pub amount: f32,
 }
 
+/// The twins of the structures in `motion.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct DeviceKeypoints {
+    value: u64,
+    jacobian: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TransferParameters {
+    source: DeviceKeypoints,
+    driving: DeviceKeypoints,
+    reference: DeviceKeypoints,
+    output: DeviceKeypoints,
+    count: i32,
+    relative: i32,
+    adapt_scale: i32,
+    amount: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SmoothParameters {
+    state: DeviceKeypoints,
+    new: DeviceKeypoints,
+    values: i32,
+    jacobians: i32,
+    amount: f32,
+    unused: i32,
+}
+
+const _: () = assert!(size_of::<TransferParameters>() == 80, "as in motion.cu");
+const _: () = assert!(size_of::<SmoothParameters>() == 48, "as in motion.cu");
+
+/// One block does all.
+const BLOCK: Extent = Extent { grid: (1, 1, 1), block: (128, 1, 1), shared: 0 };
+
 impl Device {
     /// Writes to `output` the key points that make the portrait `source` move as `driving` did since `reference`.
     ///
     /// # Errors
-    /// [`DeviceError::WrongMemory`] if any lies elsewhere, and those of [`Device::prepare`].
+    /// [`DeviceError::WrongMemory`] if any lies elsewhere, [`DeviceError::Call`] on a GPU for more than 64 key points, and
+    /// those of [`Device::prepare`].
     ///
     /// # Panics
-    /// If they are not equally many: a programming error, never caused by input.
+    /// If they are not equally many, with one frame each: a programming error, never caused by input.
     pub fn transfer(
         &self,
         source: &Keypoints,
@@ -60,7 +104,10 @@ impl Device {
         output: &mut Keypoints,
     ) -> Result<(), DeviceError> {
         let count = source.len();
-        assert!(driving.len() == count && reference.len() == count, "key points of different models");
+        let complete =
+            |keypoints: &Keypoints| keypoints.len() == count && keypoints.jacobian.len() == 4 * count;
+        assert!([source, driving, reference].into_iter().all(complete), "key points of different models");
+        self.check(&[source, driving, reference])?;
         self.prepare(&mut output.value, &[1, count, 2])?;
         self.prepare(&mut output.jacobian, &[1, count, 2, 2])?;
         match self {
@@ -68,17 +115,19 @@ impl Device {
                 transfer(source, driving, reference, how, output);
                 Ok(())
             }
-            Self::Cuda(_) => todo!("K2"),
+            Self::Cuda(device) => transfer_on_gpu(device, source, driving, reference, how, output),
         }
     }
 
-    /// Moves `state` towards `new` by `amount`: 0 leaves it, 1 (also where `state` is of another number of points) makes
-    /// it `new`.
+    /// Moves `state` towards `new` by `amount`: 0 leaves it, 1 (also where `state` is of another number of points or
+    /// elsewhere) makes it `new`.
     ///
     /// # Errors
     /// [`DeviceError::WrongMemory`] if any lies elsewhere, and those of [`Device::prepare`].
     pub fn smooth(&self, state: &mut Keypoints, new: &Keypoints, amount: f32) -> Result<(), DeviceError> {
-        let amount = if state.len() == new.len() { amount } else { 1.0 };
+        self.check(&[new])?;
+        let same = state.value.len() == new.value.len() && state.jacobian.len() == new.jacobian.len();
+        let amount = if same && self.check(&[state]).is_ok() { amount } else { 1.0 };
         self.prepare(&mut state.value, new.value.shape())?;
         self.prepare(&mut state.jacobian, new.jacobian.shape())?;
         match self {
@@ -90,9 +139,68 @@ impl Device {
                 }
                 Ok(())
             }
-            Self::Cuda(_) => todo!("K2"),
+            Self::Cuda(device) => {
+                let parameters = SmoothParameters {
+                    state: addresses(state)?,
+                    new: addresses(new)?,
+                    values: new.value.len() as i32,
+                    jacobians: new.jacobian.len() as i32,
+                    amount,
+                    unused: 0,
+                };
+                // SAFETY: `SmoothParameters` is the kernel's; the state was prepared to be as large as `new`.
+                unsafe { device.launch(Kernel::Smooth, BLOCK, &parameters) }
+            }
         }
     }
+
+    /// Whether all of these lie on this device, in single precision.
+    fn check(&self, keypoints: &[&Keypoints]) -> Result<(), DeviceError> {
+        for tensor in keypoints.iter().flat_map(|keypoints| [&keypoints.value, &keypoints.jacobian]) {
+            match (self, tensor.cuda_address()) {
+                (Self::Cpu, Some(_)) => return Err(wrong_tensor("CUDA", "system")),
+                (Self::Cuda(_), None) => return Err(wrong_tensor("system", "CUDA")),
+                _ if tensor.element() != Element::F32 => return Err(unsupported("half precision")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unsupported(what: &str) -> DeviceError {
+    DeviceError::Call { call: "key points", reason: format!("{what} is not supported") }
+}
+
+fn addresses(keypoints: &Keypoints) -> Result<DeviceKeypoints, DeviceError> {
+    let address = |tensor: &Tensor| tensor.cuda_address().ok_or_else(|| wrong_tensor("system", "CUDA"));
+    Ok(DeviceKeypoints { value: address(&keypoints.value)?, jacobian: address(&keypoints.jacobian)? })
+}
+
+/// What [`Device::transfer`] does, on a GPU.
+fn transfer_on_gpu(
+    device: &CudaDevice,
+    source: &Keypoints,
+    driving: &Keypoints,
+    reference: &Keypoints,
+    how: &Transfer,
+    output: &Keypoints,
+) -> Result<(), DeviceError> {
+    if source.len() > POINTS {
+        return Err(unsupported("a model of more than 64 key points"));
+    }
+    let parameters = TransferParameters {
+        source: addresses(source)?,
+        driving: addresses(driving)?,
+        reference: addresses(reference)?,
+        output: addresses(output)?,
+        count: source.len() as i32,
+        relative: how.relative.into(),
+        adapt_scale: how.adapt_scale.into(),
+        amount: how.amount,
+    };
+    // SAFETY: `TransferParameters` is the kernel's; all are equally many, no more than it has room for.
+    unsafe { device.launch(Kernel::Transfer, BLOCK, &parameters) }
 }
 
 /// What [`Device::transfer`] does, on the CPU.

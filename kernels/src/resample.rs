@@ -1,5 +1,5 @@
 //! Resampling of one plane under an affine map: the part that [`sample`](crate::sample()) and
-//! [`compose`](crate::compose()) share.
+//! [`compose`](crate::Device::compose) share.
 //!
 //! A pixel of the output covers a parallelogram of the plane. Where it covers more than one sample, it takes
 //! their average, else it interpolates linearly; the two meet at a scale of one. Maps without rotation split

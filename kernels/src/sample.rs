@@ -147,7 +147,7 @@ impl Stored for f16 {
 /// Y'CbCr is resampled plane by plane, each as a picture of its own that covers the same area, and converted
 /// afterwards; the result is clamped to 0..1 only then. Samples of subsampled colour difference are taken to
 /// lie in the middle of their 2x2 pixels (as in JPEG and MPEG-1). H.264 puts them half a pixel farther left
-/// unless told otherwise; that is ignored here and by [`compose`](crate::compose()), so that a picture
+/// unless told otherwise; that is ignored here and by [`compose`](crate::Device::compose), so that a picture
 /// passing through both does not shift. Alpha and padding bytes are ignored.
 ///
 /// # Outside the picture

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::backdrop::Backdrop;
 use super::span::Window;
 use super::{Layer, Rgb};
 use crate::resample::{coefficients, unit, Outside, Resampler, Source};
@@ -9,7 +10,7 @@ use crate::resample::{coefficients, unit, Outside, Resampler, Source};
 /// All layers of a picture, ready to paint its rows in any order.
 pub(super) struct Painter<'a> {
     layers: Vec<Prepared<'a>>,
-    background: [f32; 3],
+    backdrop: Backdrop<'a>,
     width: usize,
     height: usize,
 }
@@ -21,8 +22,20 @@ struct Prepared<'a> {
     window: Window,
 }
 
+/// What a layer touches of a row, and where it is opaque.
+type Spans = (Range<usize>, Range<usize>);
+
 /// What one thread needs to paint a row.
 pub(super) struct Scratch {
+    /// Of each layer.
+    spans: Vec<Spans>,
+    /// The pixels to paint, from left to right.
+    painted: Vec<Range<usize>>,
+    room: Room,
+}
+
+/// Room for the values of a row.
+struct Room {
     /// Red, green and blue of the row.
     pixels: [Vec<f32>; 3],
     /// Red, green and blue of a translucent run.
@@ -30,8 +43,6 @@ pub(super) struct Scratch {
     opacity: Vec<f32>,
     /// For [`Resampler::prepare`], one for each colour.
     lines: [Vec<f32>; 3],
-    /// Of each layer, the pixels it touches and those where it is opaque.
-    spans: Vec<(Range<usize>, Range<usize>)>,
 }
 
 /// What one thread needs to paint a pair of rows.
@@ -40,35 +51,49 @@ pub(super) struct PairScratch {
     mean: [Vec<f32>; 3],
 }
 
+/// A painted row.
+pub(super) struct Row<'s> {
+    pub pixels: Rgb<'s>,
+    /// The runs that were painted, from left to right. Elsewhere the background stays as it is.
+    pub painted: &'s [Range<usize>],
+}
+
 /// Two painted rows that share their colour difference.
 pub(super) struct Pair<'s> {
     /// The rows. Where the upper one is the last of the frame, the other one is the same.
     pub rows: [Rgb<'s>; 2],
     /// The averages of each two columns of both rows, or of the last column where it is single.
     pub mean: Rgb<'s>,
+    /// The runs of columns that were painted, whole pairs of them. Elsewhere the background stays as it is.
+    pub painted: &'s [Range<usize>],
 }
 
 impl<'a> Painter<'a> {
-    /// Prepares `layers` for a frame of `width` x `height` pixels.
-    pub fn new(layers: &[Layer<'a>], background: [f32; 3], width: usize, height: usize) -> Self {
+    /// Prepares `layers` over `backdrop` for a frame of `width` x `height` pixels.
+    pub fn new(layers: &[Layer<'a>], backdrop: Backdrop<'a>, width: usize, height: usize) -> Self {
         Self {
             layers: layers.iter().filter_map(|layer| Prepared::new(layer, width, height)).collect(),
-            background: background.map(unit),
+            backdrop,
             width,
             height,
         }
     }
 
+    /// What lies below the layers.
+    pub fn backdrop(&self) -> &Backdrop<'a> {
+        &self.backdrop
+    }
+
     /// Room to paint rows in.
     pub fn scratch(&self) -> Scratch {
         let row = || vec![0.0; self.width];
-        Scratch {
+        let room = Room {
             pixels: [row(), row(), row()],
             run: [row(), row(), row()],
             opacity: row(),
             lines: [Vec::new(), Vec::new(), Vec::new()],
-            spans: Vec::with_capacity(self.layers.len()),
-        }
+        };
+        Scratch { spans: Vec::with_capacity(self.layers.len()), painted: Vec::new(), room }
     }
 
     /// Room to paint pairs of rows in.
@@ -80,34 +105,85 @@ impl<'a> Painter<'a> {
     /// Paints the rows `2 * index` and, where the frame has it, the next.
     pub fn pair<'s>(&self, index: usize, scratch: &'s mut PairScratch) -> Pair<'s> {
         let PairScratch { rows: [upper, lower], mean } = scratch;
-        let upper = self.row(2 * index, upper);
-        let lower = if 2 * index + 1 < self.height { self.row(2 * index + 1, lower) } else { upper };
+        let y = 2 * index;
+        let single = y + 1 == self.height;
+        self.span(y, upper);
+        if single {
+            lower.spans.clear();
+        } else {
+            self.span(y + 1, lower);
+        }
+        // Pixels that share their colour difference with a painted one are painted too.
+        self.painted([&upper.spans, &lower.spans], 2, &mut upper.painted);
+        let painted = &upper.painted;
+        self.paint(y, painted, &upper.spans, &mut upper.room);
+        if !single {
+            self.paint(y + 1, painted, &lower.spans, &mut lower.room);
+        }
+        let [red, green, blue] = &upper.room.pixels;
+        let upper: Rgb<'_> = [red, green, blue];
+        let [red, green, blue] = &lower.room.pixels;
+        let lower: Rgb<'_> = if single { upper } else { [red, green, blue] };
         for ((mean, upper), lower) in mean.iter_mut().zip(upper).zip(lower) {
-            let (upper_pairs, upper_rest) = upper.as_chunks::<2>();
-            let (lower_pairs, lower_rest) = lower.as_chunks::<2>();
-            for ((mean, [a, b]), [c, d]) in mean.iter_mut().zip(upper_pairs).zip(lower_pairs) {
-                *mean = (a + b + c + d) * 0.25;
-            }
-            if let ([.., mean], [a], [c]) = (mean.as_mut_slice(), upper_rest, lower_rest) {
-                *mean = (a + c) * 0.5;
+            for x in painted {
+                let mean = &mut mean[x.start / 2..x.end.div_ceil(2)];
+                let (upper_pairs, upper_rest) = upper[x.clone()].as_chunks::<2>();
+                let (lower_pairs, lower_rest) = lower[x.clone()].as_chunks::<2>();
+                for ((mean, [a, b]), [c, d]) in mean.iter_mut().zip(upper_pairs).zip(lower_pairs) {
+                    *mean = (a + b + c + d) * 0.25;
+                }
+                if let ([.., mean], [a], [c]) = (mean, upper_rest, lower_rest) {
+                    *mean = (a + c) * 0.5;
+                }
             }
         }
         let [red, green, blue] = mean;
-        Pair { rows: [upper, lower], mean: [red, green, blue] }
+        Pair { rows: [upper, lower], mean: [red, green, blue], painted }
     }
 
     /// Paints row `y`.
-    pub fn row<'s>(&self, y: usize, scratch: &'s mut Scratch) -> Rgb<'s> {
-        let Scratch { pixels, run, opacity, lines, spans } = scratch;
+    pub fn row<'s>(&self, y: usize, scratch: &'s mut Scratch) -> Row<'s> {
+        self.span(y, scratch);
+        let Scratch { spans, painted, room } = scratch;
+        self.painted([spans, &[]], 1, painted);
+        self.paint(y, painted, spans, room);
+        let [red, green, blue] = &room.pixels;
+        Row { pixels: [red, green, blue], painted }
+    }
+
+    /// Finds what the layers touch of row `y`.
+    fn span(&self, y: usize, Scratch { spans, .. }: &mut Scratch) {
         spans.clear();
         let windows = self.layers.iter().map(|layer| &layer.window);
         spans.extend(windows.map(|window| (window.touched(y, self.width), window.opaque(y, self.width))));
+    }
 
-        for_each_visible(0..self.width, spans, |x| {
-            for (pixels, value) in pixels.iter_mut().zip(self.background) {
-                pixels[x.clone()].fill(value);
-            }
+    /// Finds what to paint of rows that share samples of `columns` columns: all over a colour, else what any layer
+    /// touches.
+    fn painted(&self, spans: [&[Spans]; 2], columns: usize, painted: &mut Vec<Range<usize>>) {
+        painted.clear();
+        if let Backdrop::Color(_) = self.backdrop {
+            painted.push(0..self.width);
+            return;
+        }
+        let touched = spans.into_iter().flatten().map(|(touched, _)| touched).filter(|x| !x.is_empty());
+        painted.extend(
+            touched.map(|x| x.start / columns * columns..x.end.next_multiple_of(columns).min(self.width)),
+        );
+        painted.sort_unstable_by_key(|x| x.start);
+        painted.dedup_by(|next, x| {
+            let joined = next.start <= x.end;
+            x.end = if joined { x.end.max(next.end) } else { x.end };
+            joined
         });
+    }
+
+    /// Paints the runs `painted` of row `y`.
+    fn paint(&self, y: usize, painted: &[Range<usize>], spans: &[Spans], room: &mut Room) {
+        let Room { pixels, run, opacity, lines } = room;
+        for x in painted {
+            for_each_visible(x.clone(), spans, |x| self.backdrop.paint(y, x, pixels));
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let (touched, opaque) = spans[index].clone();
             let mut ready = false;
@@ -124,8 +200,6 @@ impl<'a> Painter<'a> {
                 layer.blend(y, to..x.end, lines, pixels, run, opacity);
             });
         }
-        let [red, green, blue] = pixels;
-        [red, green, blue]
     }
 }
 
@@ -185,11 +259,7 @@ impl<'a> Prepared<'a> {
 }
 
 /// Hands out the runs of `x` that none of the layers `above` hides.
-fn for_each_visible(
-    x: Range<usize>,
-    above: &[(Range<usize>, Range<usize>)],
-    mut visit: impl FnMut(Range<usize>),
-) {
+fn for_each_visible(x: Range<usize>, above: &[Spans], mut visit: impl FnMut(Range<usize>)) {
     let mut from = x.start;
     while from < x.end {
         if let Some((_, opaque)) = above.iter().find(|(_, opaque)| opaque.contains(&from)) {

@@ -25,6 +25,10 @@ pub(super) const SOURCE: &str = concat!(
     include_str!("../../cu/copy.cu"),
     "\n#line 1 \"sample.cu\"\n",
     include_str!("../../cu/sample.cu"),
+    "\n#line 1 \"compose.cu\"\n",
+    include_str!("../../cu/compose.cu"),
+    "\n#line 1 \"motion.cu\"\n",
+    include_str!("../../cu/motion.cu"),
 );
 
 /// Machine code of all kernels for one architecture.

@@ -3,6 +3,8 @@
 use cudarc::driver::sys;
 use thiserror::Error;
 
+use crate::FrameLayout;
+
 /// What went wrong on a GPU.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DeviceError {
@@ -49,6 +51,14 @@ pub enum DeviceError {
         found: &'static str,
         /// Where it should lie.
         wanted: &'static str,
+    },
+    /// A frame is of another layout than the one it is painted into.
+    #[error("the frame below is {found:?}, but what is painted is {wanted:?}")]
+    WrongLayout {
+        /// Its layout.
+        found: FrameLayout,
+        /// The output's.
+        wanted: FrameLayout,
     },
     /// A call of the driver failed.
     #[error("{call}: {reason}")]

@@ -38,6 +38,16 @@ kernels! {
     SampleNv12 = "sample_nv12",
     /// Samples I420.
     SampleI420 = "sample_i420",
+    /// Composes frames of 4:2:0.
+    ComposeSubsampled = "compose_subsampled",
+    /// Composes frames of 3 bytes a pixel.
+    ComposePacked3 = "compose_packed_3",
+    /// Composes frames of 4 bytes a pixel.
+    ComposePacked4 = "compose_packed_4",
+    /// Puts motion on the key points of a portrait.
+    Transfer = "transfer",
+    /// Moves key points towards others.
+    Smooth = "smooth",
 }
 
 /// What a kernel takes of a multiprocessor.
