@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use deepfake_kernels::{ColorSpace, Frame, FrameMut, PixelFormat, Plane, PlaneMut};
 use deepfake_models::{
     engine::EngineOptions,
-    reenact::{Event, Picture, ReenactSettings, Reenactor, ReenactorOptions, Reference, Shown},
+    reenact::{
+        Composition, Event, FaceLost, Picture, ReenactSettings, Reenactor, ReenactorOptions, Reference, Shown,
+    },
     Error,
 };
 
@@ -105,4 +107,68 @@ fn a_seek_keeps_what_the_user_named_and_another_video_does_not() {
     assert_eq!(bench.step(true).0, Shown::Animated);
     bench.reenactor.new_stream();
     assert_eq!(bench.step(true).0, Shown::Source);
+}
+
+/// The portrait twice as wide, with a wall of one colour beside it.
+fn wide_portrait(face: &Picture) -> (usize, usize, Vec<u8>) {
+    let frame = face.frame();
+    let (width, height) = (frame.width(), frame.height());
+    let plane = frame.planes()[0];
+    let row = |y: usize| {
+        let pixels = &plane.data[y * plane.stride..][..3 * width];
+        pixels.iter().copied().chain([20u8, 180, 90].repeat(width))
+    };
+    (2 * width, height, (0..height).flat_map(row).collect())
+}
+
+#[test]
+fn a_scene_is_the_portraits_whole_picture_with_only_the_head_moving() {
+    let settings = ReenactSettings { composition: Composition::Scene, ..Default::default() };
+    let mut bench = Bench::new(settings);
+    let (width, height, bytes) = wide_portrait(&bench.face);
+    let plane = Plane { data: &bytes, stride: 3 * width };
+    let wide = Frame::new(PixelFormat::Rgb, ColorSpace::default(), width, height, vec![plane]).unwrap();
+    bench.reenactor.set_portrait(&wide).unwrap();
+    assert_eq!(bench.reenactor.output_size(), (width, height));
+    // A driver whose own background is nothing like the portrait's.
+    let mut driver = bytes.clone();
+    for pixel in driver.as_chunks_mut::<3>().0.iter_mut().filter(|pixel| **pixel == [20, 180, 90]) {
+        *pixel = [250, 0, 0];
+    }
+    let mut pixels = vec![0u8; 3 * width * height];
+    for number in 0..3 {
+        let plane = Plane { data: &driver, stride: 3 * width };
+        let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), width, height, vec![plane]).unwrap();
+        let plane = PlaneMut { data: &mut pixels, stride: 3 * width };
+        let mut output =
+            FrameMut::new(PixelFormat::Rgb, ColorSpace::default(), width, height, vec![plane]).unwrap();
+        let time = Duration::from_millis(40) * number;
+        let outcome = bench.reenactor.process(&frame, Some(time), &mut output).unwrap();
+        assert_eq!(outcome.shown, Shown::Animated);
+    }
+    let at = |x: usize, y: usize| &pixels[3 * (y * width + x)..][..3];
+    let of = |x: usize, y: usize| &bytes[3 * (y * width + x)..][..3];
+    // The wall is the portrait's to the byte, far from the head.
+    for (x, y) in [(width - 1, 0), (width - 1, height - 1), (width - 10, height / 2)] {
+        assert_eq!(at(x, y), of(x, y), "{x}, {y}");
+    }
+    assert!(!pixels.as_chunks::<3>().0.contains(&[250, 0, 0]), "the driver's background is never shown");
+    let differing = pixels.iter().zip(&bytes).filter(|(a, b)| a.abs_diff(**b) > 8).count();
+    assert!(differing > 100, "the network painted something: {differing} bytes differ");
+}
+
+#[test]
+fn a_scene_without_a_face_is_the_portraits_picture() {
+    let settings = ReenactSettings {
+        composition: Composition::Scene,
+        on_face_lost: FaceLost::Source,
+        ..Default::default()
+    };
+    let mut bench = Bench::new(settings);
+    let (shown, pixels) = bench.step(false);
+    assert_eq!(shown, Shown::Source);
+    // The same as without a scene but for the part that the crop leaves out: here the whole picture shrinks to the output.
+    let frame = bench.face.frame();
+    let average = |data: &[u8]| data.iter().map(|&v| f64::from(v)).sum::<f64>() / data.len() as f64;
+    assert!((average(&pixels) - average(frame.planes()[0].data)).abs() < 1.0);
 }
