@@ -100,19 +100,28 @@ impl Fwa {
             let squares = JITTER[..crops].iter().map(|jitter| crop_square(crop, *face, *jitter));
             squares.map(|square| Affine::from_rect(square, spec.width, spec.height))
         }));
+        if device.cuda().is_some() {
+            // A GPU prepares itself for every number of pictures that comes up, which takes a while: better a few numbers,
+            // and pictures that nobody looks at.
+            maps.resize(padded(batch), *maps.last().unwrap_or(&Affine::IDENTITY));
+        }
+        let given_batch = maps.len();
         device.replay::<Error>(graph, || {
             times.measure(Stage::Sample, || device.sample(frame, maps, spec, input))?;
             let outputs = &mut [(output.as_str(), &mut *given)];
             times.measure_engine(Stage::Classify, || engine.run(device, &[("input", input)], outputs))
         })?;
         times.measure(Stage::Wait, || device.download([(&*given, &mut *logits)]))?;
-        if logits.len() != batch {
+        if logits.len() != given_batch {
             return Err(Error::Network {
                 name: output.clone(),
-                reason: format!("gave {:?} where one logit each of {batch} faces was due", logits.shape()),
+                reason: format!(
+                    "gave {:?} where one logit each of {given_batch} crops was due",
+                    logits.shape()
+                ),
             });
         }
-        scores.extend(logits.data().chunks_exact(crops).map(mean_of_higher_half));
+        scores.extend(logits.data()[..batch].chunks_exact(crops).map(mean_of_higher_half));
         Ok(())
     }
 }
@@ -168,6 +177,15 @@ fn crop_square(crop: &Crop, face: Rect, [dx, dy, grow]: [f32; 3]) -> Rect {
     Rect::square(center, crop.scale * grow * size)
 }
 
+/// The number of pictures that a GPU is given instead of `batch`.
+fn padded(batch: usize) -> usize {
+    if batch <= 8 {
+        batch.next_power_of_two()
+    } else {
+        batch.next_multiple_of(MOST_CROPS)
+    }
+}
+
 fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
@@ -188,6 +206,13 @@ mod tests {
         assert_eq!(mean_of_higher_half(&[0.0]), 0.5);
         let score = mean_of_higher_half(&[-100.0, 100.0, 0.0]);
         assert!((score - 0.75).abs() < 1e-6, "{score}");
+    }
+
+    #[test]
+    fn a_gpu_sees_few_numbers_of_pictures() {
+        let numbers: std::collections::BTreeSet<usize> = (1..=MOST_CROPS * MOST_FACES).map(padded).collect();
+        assert_eq!(numbers.into_iter().collect::<Vec<_>>(), [1, 2, 4, 8, 10, 20, 30, 40, 50, 60, 70, 80]);
+        assert!((1..=MOST_CROPS * MOST_FACES).all(|batch| (batch..=80).contains(&padded(batch))));
     }
 
     #[test]

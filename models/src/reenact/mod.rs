@@ -1,7 +1,7 @@
 //! A portrait animated by a driving video.
 //!
 //! A frame's way through [`Reenactor::process`]: the tracker finds the driver's face, the crop about it is sampled,
-//! the key-point network reads it, [`motion`] puts its motion on the portrait's key points, the generator paints, and
+//! the key-point network reads it, [`Device::transfer`] puts its motion on the portrait's key points, the generator paints, and
 //! the picture is composed into the output. While no face is found nothing of the driver is shown: the output is made
 //! from the portrait alone, always.
 
