@@ -5,8 +5,8 @@ use std::hint::black_box;
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use deepfake_kernels::{
-    compose, sample, Affine, Border, Channels, ColorSpace, Frame, FrameMut, Layer, Layout, PixelFormat,
-    Plane, PlaneMut, Point, Rect, SampleSpec,
+    sample, Affine, Background, Border, Channels, ColorSpace, Device, Frame, FrameMut, Layer, Layout,
+    PixelFormat, Plane, PlaneMut, Point, Rect, SampleSpec, Tensor,
 };
 
 /// A frame that owns its planes.
@@ -81,32 +81,44 @@ fn sampling(criterion: &mut Criterion) {
 }
 
 fn composing(criterion: &mut Criterion) {
-    let image: Vec<f32> = (0..3 * 256 * 256).map(|index| (index % 1009) as f32 / 1009.0).collect();
-    let scene: Vec<f32> = (0..3 * 640 * 480).map(|index| (index % 1009) as f32 / 1009.0).collect();
-    let whole = Rect::new(0.0, 0.0, 256.0, 256.0);
-    let portrait = Layer {
-        image: &image,
-        width: 256,
-        height: 256,
-        map: Affine::from_rect(whole, 640, 480),
-        feather: 0.0,
+    let picture = |width: usize, height: usize| {
+        let values = (0..3 * width * height).map(|index| (index % 1009) as f32 / 1009.0).collect();
+        Tensor::from_vec(&[3, height, width], values)
     };
-    let below = Layer { image: &scene, width: 640, height: 480, map: Affine::IDENTITY, feather: 0.0 };
-    let turned = Affine::from_rotated_square(Point { x: 320.0, y: 240.0 }, 300.0, 0.2, 256);
-    let face = Layer { map: turned.inverse().unwrap(), feather: 12.0, ..portrait };
-    for format in [PixelFormat::Nv12, PixelFormat::Rgb] {
-        let mut picture = Picture::new(format, 640, 480);
-        let mut frame = picture.frame_mut();
-        let name = format!("{format:?}").to_uppercase();
-        criterion.bench_function(&format!("compose 256x256 to 640x480 {name}"), |bencher| {
-            bencher.iter(|| compose(black_box(&[portrait]), [0.0; 3], black_box(&mut frame)));
+    let (image, crop, scene) = (picture(256, 256), picture(512, 512), picture(640, 480));
+    let mut bench = |name: &str, output: &mut Picture, layers: &[Layer<'_>], background: Background<'_>| {
+        let mut frame = output.frame_mut();
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                Device::Cpu.compose(black_box(layers), background, black_box(&mut frame)).expect("composes")
+            });
         });
-        criterion.bench_function(
-            &format!("compose rotated soft face into 640x480 {name} scene"),
-            |bencher| {
-                bencher.iter(|| compose(black_box(&[below, face]), [0.0; 3], black_box(&mut frame)));
-            },
-        );
+    };
+    let black = Background::Color([0.0; 3]);
+    let whole = |width, height| Affine::from_rect(Rect::new(0.0, 0.0, 256.0, 256.0), width, height);
+    let portrait = Layer { image: &image, map: whole(640, 480), feather: 0.0 };
+    let below = Layer { image: &scene, map: Affine::IDENTITY, feather: 0.0 };
+    let turned = Affine::from_rotated_square(Point { x: 320.0, y: 240.0 }, 300.0, 0.2, 256);
+    let face = Layer { map: turned.inverse().expect("is not singular"), feather: 12.0, ..portrait };
+    for format in [PixelFormat::Nv12, PixelFormat::Rgb] {
+        let name = format!("{format:?}").to_uppercase();
+        let output = &mut Picture::new(format, 640, 480);
+        bench(&format!("compose 256x256 to 640x480 {name}"), output, &[portrait], black);
+        let layers = [below, face];
+        bench(&format!("compose rotated soft face into 640x480 {name} layer"), output, &layers, black);
+    }
+    // As the plugin does with composition=scene and composition=portrait.
+    let place = Affine { m: [1.0, 0.0, -700.0, 0.0, 1.0, -200.0] };
+    let pasted = Layer { image: &crop, map: place, feather: 12.0 };
+    let portrait = Layer { map: whole(1920, 1080), ..portrait };
+    for format in [PixelFormat::Nv12, PixelFormat::Rgba] {
+        let name = format!("{format:?}").to_uppercase();
+        let scene = Picture::new(format, 1920, 1080);
+        let (scene, output) = (scene.frame(), &mut Picture::new(format, 1920, 1080));
+        let scene = Background::Picture(&scene);
+        bench(&format!("copy 1920x1080 {name} picture"), output, &[], scene);
+        bench(&format!("compose 512x512 into 1920x1080 {name} picture"), output, &[pasted], scene);
+        bench(&format!("compose 256x256 to 1920x1080 {name}"), output, &[portrait], black);
     }
 }
 
