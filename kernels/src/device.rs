@@ -90,7 +90,11 @@ impl Device {
                     Element::F16 => Storage::HostHalf(vec![f16::ZERO; count]),
                 };
             }
-            (Self::Cuda(_), Storage::Cuda(memory, same)) if memory.bytes() >= bytes => *same = element,
+            (Self::Cuda(cuda), Storage::Cuda(memory, same))
+                if memory.is_of(cuda) && memory.bytes() >= bytes =>
+            {
+                *same = element;
+            }
             (Self::Cuda(cuda), storage) => {
                 // First what is there, so that both never need room at once.
                 *storage = Storage::default();

@@ -46,7 +46,7 @@ impl FrameBuffer {
         Ok(Self { layout, planes, storage })
     }
 
-    /// The frame in `slot`, made anew where it has another layout.
+    /// The frame in `slot`, made anew where it has another layout or lies elsewhere.
     ///
     /// # Errors
     /// [`DeviceError::OutOfMemory`].
@@ -55,12 +55,20 @@ impl FrameBuffer {
         device: &Device,
         layout: FrameLayout,
     ) -> Result<&'a mut Self, DeviceError> {
-        if slot.as_ref().is_none_or(|frame| frame.layout != layout) {
+        if slot.as_ref().is_none_or(|frame| frame.layout != layout || !frame.is_on(device)) {
             // First what is there, so that both never need room at once.
             *slot = None;
             *slot = Some(Self::new(device, layout)?);
         }
         Ok(slot.as_mut().expect("filled above"))
+    }
+
+    fn is_on(&self, device: &Device) -> bool {
+        match (&self.storage, device) {
+            (Storage::Host(_), Device::Cpu) => true,
+            (Storage::Cuda(memory), Device::Cuda(cuda)) => memory.is_of(cuda),
+            _ => false,
+        }
     }
 
     /// Format, colour space and size.

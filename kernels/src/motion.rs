@@ -120,7 +120,8 @@ impl Device {
     }
 
     /// Moves `state` towards `new` by `amount`: 0 leaves it, 1 (also where `state` is of another number of points or
-    /// elsewhere) makes it `new`.
+    /// elsewhere) makes it `new`. In work that is [replayed](Self::replay), which may be called twice, give 1 for such a
+    /// state: after the first call it looks like any other.
     ///
     /// # Errors
     /// [`DeviceError::WrongMemory`] if any lies elsewhere, and those of [`Device::prepare`].

@@ -88,6 +88,11 @@ impl Recorder {
         !matches!(mode, Mode::Rehearsing)
     }
 
+    /// Whether work is being captured.
+    pub(super) fn is_capturing(&self) -> bool {
+        matches!(self.lock().0, Mode::Capturing)
+    }
+
     fn start(&self, mode: Mode) {
         *self.lock() = (mode, Vec::new());
     }
@@ -247,9 +252,8 @@ impl CudaDevice {
         // ask for memory.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is ours and not being captured.
-        if let Err(error) =
-            check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(stream, mode) })
-        {
+        let begun = unsafe { sys::cuStreamBeginCapture_v2(stream, mode) };
+        if let Err(error) = check("cuStreamBeginCapture", begun) {
             return Ok(Err(error.to_string()));
         }
         let session = Session::new(self.recorder(), Mode::Capturing);
@@ -402,8 +406,9 @@ mod tests {
         {
             let _session = Session::new(&recorder, Mode::Capturing);
             assert!(recorder.take(Work::Library(9)));
+            assert!(recorder.is_capturing());
         }
-        assert!(recorder.take(Work::Library(10)));
+        assert!(recorder.take(Work::Library(10)) && !recorder.is_capturing());
         assert_eq!(recorder.finish(), [], "a session leaves nothing behind");
     }
 }

@@ -7,6 +7,7 @@ use cudarc::driver::sys;
 use super::{
     context::Context,
     driver::{check, DeviceError},
+    CudaDevice,
 };
 
 /// A piece of a GPU's memory, freed when dropped. Addresses are multiples of 256.
@@ -37,6 +38,11 @@ impl DeviceMemory {
     /// The first byte.
     pub fn address(&self) -> u64 {
         self.address
+    }
+
+    /// Whether it lies in the context of `device`.
+    pub fn is_of(&self, device: &CudaDevice) -> bool {
+        Arc::ptr_eq(&self.context, device.shared_context())
     }
 
     /// How many there are.

@@ -206,9 +206,19 @@ impl CudaDevice {
         DeviceMemory::new(&self.inner.context, bytes)
     }
 
+    /// Whether host memory may be copied now. A graph would keep its address, which is only lent.
+    fn check_host_copy(&self) -> Result<(), DeviceError> {
+        if self.inner.recorder.is_capturing() {
+            let reason = "the host's memory cannot be part of work that is replayed".into();
+            return Err(DeviceError::Call { call: "cuMemcpy", reason });
+        }
+        Ok(())
+    }
+
     /// Copies `bytes` to the start of `memory`, in order with the stream's work. They may be reused when this returns.
     pub(crate) fn write(&self, memory: &DeviceMemory, bytes: &[u8]) -> Result<(), DeviceError> {
         assert!(bytes.len() <= memory.bytes(), "the memory is too small");
+        self.check_host_copy()?;
         let _current = self.inner.context.enter()?;
         // SAFETY: the memory is large enough. From pageable memory the driver takes its own copy before it returns.
         check("cuMemcpyHtoDAsync", unsafe {
@@ -220,6 +230,7 @@ impl CudaDevice {
     /// [`synchronize`](Self::synchronize).
     pub(crate) fn read(&self, memory: &DeviceMemory, bytes: &mut [u8]) -> Result<(), DeviceError> {
         assert!(bytes.len() <= memory.bytes(), "the memory is too small");
+        self.check_host_copy()?;
         let _current = self.inner.context.enter()?;
         // SAFETY: the memory is large enough. To pageable memory the driver returns only when the copy is done.
         check("cuMemcpyDtoHAsync", unsafe {

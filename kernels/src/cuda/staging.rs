@@ -9,7 +9,7 @@ use super::{
     memory::PinnedMemory,
     CudaDevice,
 };
-use crate::{framebuffer::FrameBuffer, Device, Frame, FrameMut};
+use crate::{framebuffer::FrameBuffer, Device, Frame, FrameMut, Memory};
 
 /// Bytes of each of the two buffers: large enough that a transfer outlasts its call, small enough that the first one
 /// starts soon.
@@ -75,6 +75,16 @@ impl Drop for Buffers {
     }
 }
 
+fn check_host(memory: Memory) -> Result<(), DeviceError> {
+    match memory {
+        Memory::Host => Ok(()),
+        Memory::Cuda => {
+            let (found, wanted) = (memory.name(), Memory::Host.name());
+            Err(DeviceError::WrongMemory { what: "frame", found, wanted })
+        }
+    }
+}
+
 /// The pieces of a plane: first row and number of rows, none more than `most` bytes unless a single row is.
 fn pieces(rows: usize, stride: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let at_once = (most / stride.max(1)).max(1);
@@ -101,8 +111,9 @@ impl Upload {
     /// read.
     ///
     /// # Errors
-    /// [`DeviceError`] where there is no memory or the driver refuses.
+    /// [`DeviceError`] where there is no memory, the driver refuses, or `frame` does not lie in the host's.
     pub fn take(&mut self, frame: &Frame<'_>) -> Result<Frame<'_>, DeviceError> {
+        check_host(frame.memory())?;
         let device = Device::Cuda(self.buffers.device.clone());
         let copy = FrameBuffer::fit(&mut self.frame, &device, frame.layout())?;
         let _current = self.buffers.device.shared_context().enter()?;
@@ -169,8 +180,9 @@ impl Download {
     /// `output`, of the same layout.
     ///
     /// # Errors
-    /// [`DeviceError`] if any of that work failed.
+    /// [`DeviceError`] if any of that work failed, or if `output` does not lie in the host's memory.
     pub fn give(&mut self, output: &mut FrameMut<'_>) -> Result<(), DeviceError> {
+        check_host(output.memory())?;
         let device = Device::Cuda(self.buffers.device.clone());
         let layout = output.layout();
         let source = FrameBuffer::fit(&mut self.frame, &device, layout)?;
