@@ -44,13 +44,23 @@ pub use motion::{hull_area, Keypoints, Transfer};
 pub use sample::{sample, Border, Channels, Layout, SampleSpec};
 pub use tensor::{Element, Tensor};
 
-/// Every device of this machine, for tests that hold on all of them. Says so where there is no GPU.
+/// Every device of this machine, for tests that hold on all of them. Says so where there is no GPU; panics where there is
+/// one that cannot be used.
 #[doc(hidden)]
 pub fn test_devices() -> Vec<Device> {
     let mut devices = vec![Device::Cpu];
     match CudaDevice::new(0) {
         Ok(cuda) => devices.push(Device::Cuda(cuda)),
-        Err(error) => eprintln!("SKIPPED on a GPU: {error}"),
+        Err(
+            error @ (DeviceError::NoDriver
+            | DeviceError::NoDevice { .. }
+            | DeviceError::NoCompiler
+            | DeviceError::Call { call: "cuInit", .. }),
+        ) => {
+            eprintln!("SKIPPED on a GPU: {error}");
+        }
+        // There is one, and it does not work.
+        Err(error) => panic!("{error}"),
     }
     devices
 }
