@@ -43,12 +43,15 @@ pub fn pull_frames(description: &str, mut each: impl FnMut(Picture)) {
     let sink =
         pipeline.by_name("frames").and_downcast::<gst_app::AppSink>().expect("the sink that was just named");
     pipeline.set_state(gst::State::Playing).expect("the pipeline starts");
-    while let Ok(sample) = sink.pull_sample() {
-        each(to_picture(&sample));
-    }
     let bus = pipeline.bus().expect("a pipeline has a bus");
-    if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
-        panic!("{text}: {message:?}");
+    while !sink.is_eos() {
+        // An error before the sink does not wake it.
+        if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_seconds(1)) {
+            each(to_picture(&sample));
+        }
+        if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
+            panic!("{text}: {message:?}");
+        }
     }
     pipeline.set_state(gst::State::Null).expect("the pipeline stops");
 }

@@ -73,7 +73,7 @@ fn sound_stays_in_sync_within_a_frame() {
                 "{} ! videorate ! video/x-raw,framerate=25/1 ! {element} ! videoconvert ! video/x-raw,format=I420 ! \
                  x264enc speed-preset=ultrafast tune=zerolatency ! h264parse ! mp4mux name=muxer ! filesink location=\"{}\" \
                  audiotestsrc wave=ticks num-buffers=260 samplesperbuffer=1024 ! audio/x-raw,rate=44100 ! \
-                 avenc_aac ! aacparse ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! muxer.",
+                 audioconvert ! voaacenc ! aacparse ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! muxer.",
                 decode(&clip),
                 path.display()
             ),
