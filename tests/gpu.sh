@@ -39,7 +39,6 @@ die() {
 # listed WORD LIST: is the word in the comma-separated list?
 listed() { [[ ",$2," == *",$1,"* ]]; }
 
-tensorrt_rtx_hash=cb972965c8bcd58e2cdb805eb872c69fb90abdf98356b71942d9a2f8a10220cf
 tensorrt_8_6_hash=8850d470a92e17e65686fce2a5105dc51fc89f2b438d60d66027288a165732ba
 
 # --- Half one: build and pack ----------------------------------------------------------------------------------
@@ -127,17 +126,6 @@ assemble_runtime() {
     fi
 }
 
-# download TO PIP_ARGUMENT...: the wheel that the arguments name, checked and unpacked.
-download() {
-    local to=$1 requirement=$2
-    shift 2
-    mkdir -p "$to"
-    echo "$requirement" >"$to/requirement.txt"
-    "$target/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-        "$@" -r "$to/requirement.txt" -d "$to"
-    /usr/bin/python3 -m zipfile -e "$to"/*.whl "$to/wheel"
-}
-
 assemble_tensorrt() {
     local to=$1 kind=$2 scratch library
     rm -rf "$to"
@@ -146,13 +134,16 @@ assemble_tensorrt() {
     say "TensorRT ($kind)"
     case $kind in
     rtx)
-        # 1.6, since 1.7 refuses the GPUs of data centres of compute capability 9.0.
-        download "$scratch" "tensorrt-rtx-cu13-libs==1.6.1.120 --hash=sha256:$tensorrt_rtx_hash" --platform manylinux_2_28_x86_64
-        cp "$scratch"/wheel/tensorrt_rtx_libs/lib*.so.1 "$to/lib/"
+        unset DEEPFAKE_TENSORRT_LIBRARY
+        fetch_tensorrt
+        cp "${DEEPFAKE_TENSORRT_LIBRARY%/*}"/lib*.so.1 "$to/lib/"
         ;;
     8.6)
-        download "$scratch" "tensorrt==8.6.0 --hash=sha256:$tensorrt_8_6_hash" \
-            --python-version 3.10 --implementation cp --platform manylinux_2_17_x86_64
+        # Not installed: the wheel is for another Python, and only its libraries are wanted.
+        echo "tensorrt==8.6.0 --hash=sha256:$tensorrt_8_6_hash" >"$scratch/requirements.txt"
+        "$target/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+            --python-version 3.10 --implementation cp --platform manylinux_2_17_x86_64 -r "$scratch/requirements.txt" -d "$scratch"
+        /usr/bin/python3 -m zipfile -e "$scratch"/*.whl "$scratch/wheel"
         for library in libnvinfer.so.8 libnvinfer_builder_resource.so.8.6.0 libnvinfer_plugin.so.8 libnvonnxparser.so.8; do
             cp "$scratch/wheel/tensorrt/$library" "$to/lib/"
         done
@@ -536,15 +527,20 @@ run() {
     [ "$failed" -eq 0 ]
 }
 
-case ${1:-} in
-pack) shift && pack "$@" ;;
-collect) shift && collect "$@" ;;
-run) shift && run "$@" ;;
-"" | --only | --tensorrt | --match | --limit | --seconds)
-    read_run_options "$@"
-    read_pack_options --nvrtc --tensorrt "$tensorrt"
-    assemble "$checkout/target/gpu-kit"
-    run "$checkout/target/gpu-kit" "$checkout/target/gpu-results" "$@"
-    ;;
-*) die "unknown command '$1'; see the head of this file" ;;
-esac
+main() {
+    case ${1:-} in
+    pack) shift && pack "$@" ;;
+    collect) shift && collect "$@" ;;
+    run) shift && run "$@" ;;
+    "" | --only | --tensorrt | --match | --limit | --seconds)
+        read_run_options "$@"
+        read_pack_options --nvrtc --tensorrt "$tensorrt"
+        assemble "$checkout/target/gpu-kit"
+        run "$checkout/target/gpu-kit" "$checkout/target/gpu-results" "$@"
+        ;;
+    *) die "unknown command '$1'; see the head of this file" ;;
+    esac
+}
+
+# In one line, so that the file may change while it runs.
+main "$@"; exit
