@@ -1,9 +1,18 @@
 //! What both elements tell the core of engines: their properties, messages about them, and errors in GStreamer's words.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
-use deepfake_kernels::CudaDevice;
-use deepfake_models::{engine, Error};
+use deepfake_kernels::{CudaDevice, DeviceError};
+use deepfake_models::{
+    engine::{
+        self,
+        tensorrt::{self, Severity},
+    },
+    Error,
+};
 use gst::{glib, prelude::*};
 
 /// Which library runs the networks.
@@ -61,9 +70,8 @@ impl EngineSettings {
         self.backend != Backend::OnnxRuntime
     }
 
-    /// What the core wants to know. `cuda`: the device to work on, else the core finds one; `progress` is told while
-    /// engines are built.
-    pub fn options(&self, cuda: Option<CudaDevice>, progress: engine::Progress) -> engine::EngineOptions {
+    /// What the core wants to know. `cuda`: the device to work on, else the core finds one.
+    pub fn options(&self, cuda: Option<CudaDevice>, listener: &Listener<'_>) -> engine::EngineOptions {
         engine::EngineOptions {
             backend: match self.backend {
                 Backend::Auto => engine::Backend::Auto,
@@ -79,7 +87,8 @@ impl EngineSettings {
             },
             cache_dir: self.engine_cache_dir.clone(),
             cuda,
-            progress,
+            progress: listener.progress(),
+            warnings: listener.warnings(),
             ..Default::default()
         }
     }
@@ -142,21 +151,57 @@ impl EngineSettings {
     }
 }
 
-/// Posts how far the building of engines is as element messages `message` of `element`.
-pub fn progress(element: &gst::Element, message: &'static str) -> engine::Progress {
-    let element = element.downgrade();
-    engine::Progress::to(move |progress| {
-        let Some(element) = element.upgrade() else { return };
-        let percent = (progress.done.clamp(0.0, 1.0) * 100.0) as u32;
-        let structure = gst::Structure::builder(message)
-            .field("status", "engine-progress")
-            .field("network", &progress.network)
-            .field("percent", percent)
-            .field("done", progress.done >= 1.0)
-            .build();
-        // Without a bus nobody wants to know.
-        let _ = element.post_message(gst::message::Element::builder(structure).src(&element).build());
-    })
+/// Who wants to know how engines are made.
+pub struct Listener<'a> {
+    pub element: &'a gst::Element,
+    /// The name of its messages about itself.
+    pub status: &'static str,
+}
+
+impl Listener<'_> {
+    /// Posts element messages of how far the building of engines is. They come from the thread that builds, so that a
+    /// handler gets them while the start of the element goes on.
+    fn progress(&self) -> engine::Progress {
+        let (element, status) = (self.element.downgrade(), self.status);
+        engine::Progress::to(move |progress| {
+            let Some(element) = element.upgrade() else { return };
+            let structure = gst::Structure::builder(status)
+                .field("status", "engine-progress")
+                .field("network", &progress.network)
+                .field("percent", (progress.done.clamp(0.0, 1.0) * 100.0) as u32)
+                .field("done", progress.done >= 1.0)
+                .build();
+            // Without a bus nobody wants to know.
+            let _ = element.post_message(gst::message::Element::builder(structure).src(&element).build());
+        })
+    }
+
+    /// Posts warnings.
+    fn warnings(&self) -> engine::Warnings {
+        let element = self.element.downgrade();
+        engine::Warnings::to(move |text| {
+            if let Some(element) = element.upgrade() {
+                gst::element_warning!(element, gst::LibraryError::Settings, ("{}", text));
+            }
+        })
+    }
+}
+
+/// Has TensorRT write into GStreamer's log.
+pub fn log_tensorrt() {
+    static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+        gst::DebugCategory::new(
+            "deepfake-tensorrt",
+            gst::DebugColorFlags::empty(),
+            Some("What TensorRT says while deepfake elements use it"),
+        )
+    });
+    tensorrt::set_log(Some(Arc::new(|severity, text| match severity {
+        Severity::Error => gst::error!(CAT, "{text}"),
+        Severity::Warning => gst::warning!(CAT, "{text}"),
+        Severity::Info => gst::info!(CAT, "{text}"),
+        Severity::Verbose => gst::log!(CAT, "{text}"),
+    })));
 }
 
 /// Whether the networks run on a GPU.
@@ -189,12 +234,65 @@ pub fn error_message(error: &Error) -> gst::ErrorMessage {
         Error::Hash { .. } => gst::error_msg!(gst::ResourceError::Read, ("{}", text), ["{}", debug]),
         Error::Manifest { .. }
         | Error::BackendUnavailable { .. }
+        | Error::Device(DeviceError::NoDriver | DeviceError::NoDevice { .. } | DeviceError::NoCompiler)
         | Error::NoFaceInPortrait
         | Error::NoPortrait => {
             gst::error_msg!(gst::ResourceError::Settings, ("{}", text), ["{}", debug])
         }
         Error::Runtime { .. } => gst::error_msg!(gst::LibraryError::Init, ("{}", text), ["{}", debug]),
+        Error::Device(DeviceError::OutOfMemory { .. }) => {
+            gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("{}", text), ["{}", debug])
+        }
         Error::Device(_) => gst::error_msg!(gst::ResourceError::Failed, ("{}", text), ["{}", debug]),
         Error::Network { .. } => gst::error_msg!(gst::LibraryError::Failed, ("{}", text), ["{}", debug]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_and_warnings_reach_the_bus_from_the_thread_that_builds() {
+        gst::init().unwrap();
+        let element = gst::Pipeline::new();
+        let bus = element.bus().unwrap();
+        let listener = Listener { element: element.upcast_ref(), status: "some-status" };
+        let options = EngineSettings::default().options(None, &listener);
+        std::thread::spawn(move || {
+            options.progress.report("keypoints.onnx", 0.5);
+            options.warnings.warn("a plan was damaged");
+            options.progress.report("keypoints.onnx", 1.0);
+        })
+        .join()
+        .unwrap();
+        let mut told = Vec::new();
+        while let Some(message) = bus.pop_filtered(&[gst::MessageType::Element, gst::MessageType::Warning]) {
+            assert_eq!(message.src(), Some(element.upcast_ref::<gst::Object>()));
+            match message.view() {
+                gst::MessageView::Warning(warning) => told.push(warning.error().message().to_owned()),
+                _ => {
+                    let structure = message.structure().unwrap();
+                    assert_eq!(structure.name(), "some-status");
+                    assert_eq!(structure.get::<&str>("status").unwrap(), "engine-progress");
+                    assert_eq!(structure.get::<&str>("network").unwrap(), "keypoints.onnx");
+                    let (percent, done) = (structure.get::<u32>("percent"), structure.get::<bool>("done"));
+                    told.push(format!("{} {}", percent.unwrap(), done.unwrap()));
+                }
+            }
+        }
+        assert_eq!(told, ["50 false", "a plan was damaged", "100 true"]);
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_is_not_kept_alive() {
+        gst::init().unwrap();
+        let element = gst::Pipeline::new();
+        let listener = Listener { element: element.upcast_ref(), status: "some-status" };
+        let options = EngineSettings::default().options(None, &listener);
+        let weak = element.downgrade();
+        drop(element);
+        assert!(weak.upgrade().is_none());
+        options.progress.report("keypoints.onnx", 0.5);
     }
 }

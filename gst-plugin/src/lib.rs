@@ -23,6 +23,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         deepfake_models::zoo::set_plugin_folder(folder.to_owned());
     }
     marking::register();
+    engine::log_tensorrt();
     fomreenact::register(plugin)?;
     deepfakedetect::register(plugin)
 }

@@ -5,8 +5,9 @@ mod common;
 use std::{path::PathBuf, time::Instant};
 
 use common::{
-    assert_advised_once, assert_properties, element, end, info, init, leaks, memory, model_copy, picture,
-    portrait, refused_start, rgb, structures, timed, wait_for, Content, FORMATS, GREEN, PATIENCE,
+    assert_advised_once, assert_properties, element, end, info, init, leaks, memory, model_copy, on_gpu,
+    picture, portrait, refused_start, rgb, skipped, structures, timed, wait_for, Content, FORMATS, GREEN,
+    PATIENCE,
 };
 use gst::prelude::*;
 use gst_check::Harness;
@@ -155,7 +156,11 @@ fn a_missing_a_foreign_and_a_damaged_model_are_refused_each_with_its_reason() {
 }
 
 #[test]
-fn backend_tensorrt_never_falls_back_and_says_what_to_do() {
+fn without_a_gpu_backend_tensorrt_does_not_fall_back_and_says_what_to_do() {
+    if on_gpu() {
+        skipped(format_args!("there is a GPU"));
+        return;
+    }
     let (error, _) = refused_start(
         "deepfakedetect",
         |element| element.set_property_from_str("backend", "tensorrt"),
@@ -181,9 +186,10 @@ fn the_bus_tells_which_backend_was_taken_and_why() {
     element.set_state(gst::State::Paused).unwrap();
     let status = structures(&bus, "deepfakedetect-status");
     element.set_state(gst::State::Null).unwrap();
-    let [backend] = &status[..] else { panic!("{status:?}") };
+    let [.., backend] = &status[..] else { panic!("{status:?}") };
     assert_eq!(backend.get::<&str>("status").unwrap(), "backend");
-    assert_eq!(backend.get::<&str>("backend").unwrap(), "onnxruntime");
+    let expected = if on_gpu() { "tensorrt" } else { "onnxruntime" };
+    assert_eq!(backend.get::<&str>("backend").unwrap(), expected);
     assert!(!backend.get::<&str>("reason").unwrap().is_empty());
 }
 

@@ -14,14 +14,25 @@
  * Faces are measured in pixels: where these are not square a warning says so; put
  * `videoscale ! video/x-raw,pixel-aspect-ratio=1/1` before.
  *
+ * With TensorRT (#deepfakedetect:backend) the networks run on an NVIDIA GPU, and frames may be in CUDA memory as well as
+ * in system memory; they go on in the memory in which they come. The CUDA context is the one that all CUDA elements of
+ * the pipeline share; where none has one, #deepfakedetect:device-id says on which GPU it is made. CUDA memory needs
+ * libgstcuda of GStreamer's "bad" plugins.
+ *
+ * Engines are built for the GPU at the first start, which takes seconds with TensorRT for RTX and up to minutes with
+ * full TensorRT, and kept in #deepfakedetect:engine-cache-dir. The change to PAUSED waits for that. Meanwhile messages
+ * tell how far it is; an application whose thread waits gets them in a synchronous handler of the bus, or in another
+ * thread.
+ *
  * Element messages:
  *
  * * `deepfakedetect`, one a frame: `timestamp`, `stream-time`, `running-time`, `width`, `height`, `marked`, and
  *   `faces`, an array of structures with the fields above;
  * * `deepfakedetect-summary`, at the end of a stream: `frames`, `mean`, `max`, `verdict`, and `tracks`, an array
  *   of structures with `track-id`, `frames`, `mean`, `max` and `verdict`;
- * * `deepfakedetect-status`, at the start: `status` (`backend`), `backend`, `version`, and the `reason` why it was
- *   taken.
+ * * `deepfakedetect-status`, at the start, with a field `status`: `engine-progress` while the engine of `network` is
+ *   built, `percent` of it so far or all of it (`done`); then `backend`, with `backend`, its `version`, the `device` that
+ *   it runs on, its `precision`, and the `reason` why it was taken.
  *
  * Every frame is analysed and goes on. Where that takes longer than a frame lasts, a live pipeline falls behind.
  * `qos=true` bounds its latency: frames that are late at the sink are then dropped before they are analysed. So does
@@ -44,6 +55,11 @@
  * gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert ! deepfakedetect post-messages=false
  *     report-location=clip.jsonl ! fakesink
  * ]| Writes the scores to a file.
+ *
+ * |[
+ * gst-launch-1.0 -m filesrc location=clip.mp4 ! qtdemux ! h264parse ! nvh264dec ! deepfakedetect backend=tensorrt !
+ *     fakesink
+ * ]| Decodes and scores on the GPU.
  */
 use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
@@ -59,7 +75,8 @@ use gst_base::{prelude::*, subclass::prelude::*};
 
 use super::settings::{self, Faces, Settings};
 use crate::{
-    engine, frame,
+    engine::{self, Listener},
+    frame,
     gpu::Gpu,
     latency::{self, Latency},
     marking,
@@ -222,13 +239,16 @@ impl BaseTransformImpl for DeepfakeDetect {
         filter: Option<&gst::Caps>,
     ) -> Option<gst::Caps> {
         // Frames pass in the memory in which they come.
-        let settings = lock(&self.settings).engine.clone();
-        let same = video::caps(self.gpu.memories(&settings))
-            .intersect_with_mode(caps, gst::CapsIntersectMode::First);
-        Some(filter.map_or_else(
-            || same.clone(),
-            |filter| filter.intersect_with_mode(&same, gst::CapsIntersectMode::First),
-        ))
+        let same = self.caps().intersect_with_mode(caps, gst::CapsIntersectMode::First);
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&same, gst::CapsIntersectMode::First),
+            None => same,
+        })
+    }
+
+    fn accept_caps(&self, _direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        // The base class would accept what the pad's template lists.
+        caps.is_subset(&self.caps())
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
@@ -335,11 +355,17 @@ impl DeepfakeDetect {
             .find_device(element.upcast_ref(), &settings.engine)
             .inspect_err(|reason| gst::info!(CAT, imp = self, "system memory only: {reason}"))
             .ok();
-        let progress = engine::progress(element.upcast_ref(), "deepfakedetect-status");
-        let inspector = Inspector::load(&settings.options(device, progress))
+        let listener = Listener { element: element.upcast_ref(), status: "deepfakedetect-status" };
+        let inspector = Inspector::load(&settings.options(device, &listener))
             .map_err(|error| engine::error_message(&error))?;
         let report = settings.report_location.clone().map(Report::create_for_element).transpose()?;
         Ok((inspector, report))
+    }
+
+    /// What either pad can take.
+    fn caps(&self) -> gst::Caps {
+        let settings = lock(&self.settings).engine.clone();
+        video::caps(self.gpu.memories(&settings))
     }
 
     /// Analyses `buf`, attaches what is found, draws it if asked, and reports it to the file.

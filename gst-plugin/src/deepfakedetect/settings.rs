@@ -3,13 +3,10 @@
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use deepfake_kernels::CudaDevice;
-use deepfake_models::{
-    detect::{FaceSource, InspectSettings, InspectorOptions},
-    engine::Progress,
-};
+use deepfake_models::detect::{FaceSource, InspectSettings, InspectorOptions};
 use gst::{glib, prelude::*};
 
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, Listener};
 
 /// Where the faces come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -76,8 +73,8 @@ impl Default for Settings {
 
 impl Settings {
     /// What the core is loaded with; see [`EngineSettings::options`].
-    pub fn options(&self, cuda: Option<CudaDevice>, progress: Progress) -> InspectorOptions {
-        InspectorOptions { model: self.model.clone(), engine: self.engine.options(cuda, progress) }
+    pub fn options(&self, cuda: Option<CudaDevice>, listener: &Listener<'_>) -> InspectorOptions {
+        InspectorOptions { model: self.model.clone(), engine: self.engine.options(cuda, listener) }
     }
 
     /// What the core may be told at any time.

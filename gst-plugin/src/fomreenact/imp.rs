@@ -11,10 +11,24 @@
  * different streaming threads (a queue behind a tee). Frames on the pad `source` are taken as they come and not
  * synchronised to the driver; put `clocksync` before it to play a file as a moving portrait.
  *
- * The output has the size and format that downstream asks for, else the model's size, and always square pixels. Faces
- * are measured in pixels: where the driver's are not square a warning says so; put
+ * The output has the size and format that downstream asks for, and always square pixels. Else it has the model's size, or
+ * with #fomreenact:composition `scene`, which shows the portrait's whole picture with the animated face in its place, the
+ * size of that picture. Faces are measured in pixels: where the driver's are not square a warning says so; put
  * `videoscale ! video/x-raw,pixel-aspect-ratio=1/1` before. Frame rate, timestamps and durations are those of the
  * driver. Frames that are late at the sink are dropped before they are animated; `qos=false` keeps all.
+ *
+ * ## GPU
+ *
+ * With TensorRT (#fomreenact:backend) the networks and everything between them run on an NVIDIA GPU. Frames then go in
+ * and come out in CUDA memory as well as in system memory, each pad for itself; between elements in CUDA memory they
+ * never leave the GPU. The CUDA context is the one that all CUDA elements of the pipeline share; where none has one,
+ * #fomreenact:device-id says on which GPU it is made. CUDA memory needs libgstcuda of GStreamer's "bad" plugins.
+ *
+ * Engines are built for the GPU at the first start, which takes seconds with TensorRT for RTX and up to minutes with
+ * full TensorRT, and kept in #fomreenact:engine-cache-dir. The change to PAUSED waits for that. Meanwhile messages tell
+ * how far it is; an application whose thread waits gets them in a synchronous handler of the bus, or in another thread.
+ *
+ * ## Metadata
  *
  * Of the driver's metadata only reference timestamps, time codes and captions are kept, and of its tags neither
  * pictures and attachments nor places. By default (#fomreenact:marking) every buffer carries the
@@ -23,7 +37,8 @@
  *
  * Element messages `fomreenact-status` have a field `status`:
  *
- * * `backend`: `backend`, `version`, and the `reason` why it was taken;
+ * * `engine-progress`: the engine of `network` is built, `percent` of it so far, or all of it (`done`);
+ * * `backend`: `backend`, its `version`, the `device` that it runs on, its `precision`, and the `reason` why it was taken;
  * * `reference`: the frame of this `timestamp`, `stream-time` and `running-time` is what relative motion starts from;
  * * `face-lost` and `face-found`: with the same times.
  *
@@ -43,6 +58,16 @@
  * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact source-location=portrait.jpg !
  *     video/x-raw,width=512,height=512 ! videoconvert ! vp8enc deadline=1 ! webmmux ! filesink location=out.webm
  * ]| Writes a file, with the tags that say it is synthetic.
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=driver.mp4 ! qtdemux ! h264parse ! nvh264dec ! fomreenact backend=tensorrt
+ *     source-location=portrait.jpg ! cudadownload ! videoconvert ! autovideosink
+ * ]| Decodes and animates on the GPU.
+ *
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! fomreenact backend=tensorrt composition=scene source-location=portrait.jpg !
+ *     videoconvert ! autovideosink
+ * ]| Animates the face in the portrait's whole picture, with frames in system memory and networks on the GPU.
  */
 use std::{
     sync::{
@@ -63,11 +88,11 @@ use gst_video::VideoInterlaceMode;
 use super::{
     caps,
     portrait::{Next, Portrait, Reason, Slot},
-    settings::{self, MarkingFlags, Settings},
+    settings::{self, Composition, MarkingFlags, Settings},
     tags::{without_driver, Tags},
 };
 use crate::{
-    engine::{self, EngineSettings},
+    engine::{self, EngineSettings, Listener},
     frame,
     gpu::{Context, Gpu},
     latency::{self, Latency},
@@ -377,6 +402,16 @@ impl BaseTransformImpl for FomReenact {
         Some(other)
     }
 
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        // The base class would accept what the pad's template lists.
+        let memories = self.memories();
+        let possible = match direction {
+            gst::PadDirection::Src => caps::output(memories),
+            _ => video::caps(memories),
+        };
+        caps.is_subset(&possible)
+    }
+
     fn fixate_caps(&self, direction: gst::PadDirection, caps: &gst::Caps, othercaps: gst::Caps) -> gst::Caps {
         let size = lock(&self.state).as_ref().map_or((256, 256), |state| state.reenactor.output_size());
         caps::fixate(direction, caps, othercaps, size)
@@ -485,6 +520,7 @@ impl BaseTransformImpl for FomReenact {
                 self.slot.set_flushing(false);
             }
             gst::EventView::StreamStart(start) => self.start_stream(start.stream_id()),
+            gst::EventView::Caps(_) => self.await_scene(),
             gst::EventView::Tag(tag) => {
                 // Where nothing is left there is nothing to say.
                 let Some(left) = without_driver(tag.tag()) else { return true };
@@ -578,8 +614,8 @@ impl FomReenact {
             .find_device(element.upcast_ref(), &settings.engine)
             .inspect_err(|reason| gst::info!(CAT, imp = self, "system memory only: {reason}"))
             .ok();
-        let progress = engine::progress(element.upcast_ref(), "fomreenact-status");
-        let mut reenactor = Reenactor::load(&settings.options(device, progress))
+        let listener = Listener { element: element.upcast_ref(), status: "fomreenact-status" };
+        let mut reenactor = Reenactor::load(&settings.options(device, &listener))
             .map_err(|error| engine::error_message(&error))?;
         reenactor.set_settings(&settings.reenact());
         let portrait = settings.source_location.clone().map(Portrait::File);
@@ -647,12 +683,29 @@ impl FomReenact {
         }
     }
 
+    /// With a scene, whose size the output gets, negotiation waits for the portrait as frames do. Where none can come the
+    /// first frame is an error, and so this is none.
+    fn await_scene(&self) {
+        if lock(&self.settings).composition != Composition::Scene {
+            return;
+        }
+        loop {
+            let have = lock(&self.state).as_ref().is_none_or(|state| state.reenactor.has_portrait());
+            match self.slot.next(have) {
+                Next::Take(portrait) => self.take(&portrait),
+                Next::Keep | Next::Flushing | Next::Missing(_) => return,
+            }
+        }
+    }
+
     /// Takes a portrait. One that cannot be used is a warning; the last one stays.
     fn take(&self, portrait: &Portrait) {
         let context = self.gpu.context();
         let mut guard = lock(&self.state);
         let Some(state) = guard.as_mut() else { return };
+        let before = state.reenactor.output_size();
         let taken = show(portrait, &mut state.reenactor, context.as_ref());
+        let resized = state.reenactor.output_size() != before;
         if taken.is_ok() {
             state.portrait = Some(portrait.clone());
         }
@@ -661,6 +714,10 @@ impl FomReenact {
         let unusable = state.unusable.clone();
         drop(guard);
 
+        if resized {
+            // Where downstream leaves the size to us it follows the picture.
+            self.obj().reconfigure_src();
+        }
         match unusable {
             None => lock(&self.stats).count("portraits", 1),
             // Of moving portraits, a warning a frame would say no more than the first.

@@ -3,13 +3,10 @@
 use std::{path::PathBuf, sync::LazyLock};
 
 use deepfake_kernels::CudaDevice;
-use deepfake_models::{
-    engine::Progress,
-    reenact::{self, ReenactSettings, ReenactorOptions},
-};
+use deepfake_models::reenact::{self, ReenactSettings, ReenactorOptions};
 use gst::{glib, prelude::*};
 
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, Listener};
 
 /// How the driver's motion is put on the portrait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -155,8 +152,8 @@ impl Default for Settings {
 
 impl Settings {
     /// What the core is loaded with; see [`EngineSettings::options`].
-    pub fn options(&self, cuda: Option<CudaDevice>, progress: Progress) -> ReenactorOptions {
-        ReenactorOptions { model: self.model.clone(), engine: self.engine.options(cuda, progress) }
+    pub fn options(&self, cuda: Option<CudaDevice>, listener: &Listener<'_>) -> ReenactorOptions {
+        ReenactorOptions { model: self.model.clone(), engine: self.engine.options(cuda, listener) }
     }
 
     /// What the core may be told.

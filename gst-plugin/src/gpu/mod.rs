@@ -9,6 +9,7 @@ mod pool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deepfake_kernels::{CudaDevice, Memory};
+use deepfake_models::engine::tensorrt::Library;
 
 use self::context::ContextHolder;
 pub use self::{context::Context, map::Mapped};
@@ -62,6 +63,9 @@ impl Gpu {
         if !settings.may_use_gpu() {
             return Err("backend=onnxruntime works on the CPU".into());
         }
+        library::library()?;
+        // Without TensorRT a context would only take memory of the GPU.
+        Library::find(None).map_err(|error| error.to_string())?;
         let context = self.holder.ensure(element, settings.device_id)?;
         // SAFETY: the handle is that of a live context, which the clone keeps alive.
         let device = unsafe { CudaDevice::from_context(context.handle(), Arc::new(context.clone())) };

@@ -6,12 +6,14 @@
 #![allow(dead_code)]
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::Once,
+    sync::{Once, OnceLock},
     time::Duration,
 };
 
+use deepfake_kernels::{CudaDevice, DeviceError};
 use gst::{glib, prelude::*};
 use gst_video::{prelude::*, VideoFormat, VideoFrameRef, VideoInfo};
 
@@ -81,7 +83,7 @@ pub fn picture(info: &VideoInfo, content: Content) -> gst::Buffer {
     let (width, height) = (info.width(), info.height());
     let mut rgb = image::RgbImage::from_pixel(width, height, image::Rgb([90, 90, 100]));
     let paste = |rgb: &mut image::RgbImage, share: f64, shift: f64| {
-        static FACE: std::sync::OnceLock<image::RgbImage> = std::sync::OnceLock::new();
+        static FACE: OnceLock<image::RgbImage> = OnceLock::new();
         let face = FACE.get_or_init(|| image::open(portrait()).unwrap().to_rgb8());
         let side = (f64::from(width.min(height)) * share).max(1.0);
         let small =
@@ -215,6 +217,58 @@ pub fn refused_start(
     element.set_state(gst::State::Paused).expect("the element does not recover");
     element.set_state(gst::State::Null).unwrap();
     (error, debug)
+}
+
+/// Says that the present test is skipped and why, past the harness, which would swallow the words of a test that passes.
+pub fn skipped(why: std::fmt::Arguments<'_>) {
+    let current = std::thread::current();
+    let test = current.name().unwrap_or_default();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+}
+
+/// Whether a test that needs a GPU can run. Where it cannot it says so and why.
+///
+/// # Panics
+/// If there is a GPU, and the elements do not start on it for another reason than a missing library.
+pub fn gpu() -> bool {
+    without_gpu().map(|why| skipped(format_args!("{why}"))).is_none()
+}
+
+/// Whether the elements work on a GPU here.
+///
+/// # Panics
+/// As [`gpu`].
+pub fn on_gpu() -> bool {
+    without_gpu().is_none()
+}
+
+/// Why the elements do not work on a GPU here, if they do not; found out once.
+fn without_gpu() -> Option<&'static str> {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(find_gpu).as_deref()
+}
+
+fn find_gpu() -> Option<String> {
+    init();
+    if let Err(error @ (DeviceError::NoDriver | DeviceError::NoDevice { .. })) = CudaDevice::new(0) {
+        return Some(format!("no CUDA device: {error}"));
+    }
+    if gst::ElementFactory::find("cudaupload").is_none() {
+        return Some("no element cudaupload (the plugin nvcodec of gst-plugins-bad)".into());
+    }
+    let (element, bus) = element("deepfakedetect");
+    element.set_property_from_str("backend", "tensorrt");
+    let started = element.set_state(gst::State::Paused);
+    let reason = started.is_err().then(|| error_on(&bus).0);
+    element.set_state(gst::State::Null).unwrap();
+    element.set_bus(None);
+    match reason {
+        None => None,
+        Some(error) if error.matches(gst::ResourceError::Settings) => {
+            Some(format!("the elements cannot use this GPU: {error}"))
+        }
+        Some(error) => panic!("there is a GPU, but {error}"),
+    }
 }
 
 /// Runs an ignored test of the same file in a process of its own.
