@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 
 use common::{
-    alone, difference, element, end, error_on, gpu, info, init, picture, portrait, rgb, share_of, skipped,
+    alone, difference, element, error_on, gpu, info, init, picture, portrait, rgb, share_of, skipped,
     structures, timed, wait_for, Content, GREEN, PATIENCE,
 };
 use deepfake_kernels::CudaDevice;
@@ -566,8 +566,6 @@ fn many_frames() {
             assert!(free() >= before, "{name} {output:?} cuda={cuda}: {} bytes", before - free());
         }
     }
-    drop(device);
-    end();
 }
 
 #[test]
@@ -594,6 +592,4 @@ fn many_starts() {
     let after = device.memory_info().unwrap().0;
     // What the driver keeps to hand out again comes in steps of 2 MiB.
     assert!(after + (4 << 20) >= before, "{} bytes in 30 cycles", before - after);
-    drop(device);
-    end();
 }

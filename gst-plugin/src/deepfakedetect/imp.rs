@@ -17,7 +17,8 @@
  * With TensorRT (#deepfakedetect:backend) the networks run on an NVIDIA GPU, and frames may be in CUDA memory as well as
  * in system memory; they go on in the memory in which they come. The CUDA context is the one that all CUDA elements of
  * the pipeline share; where none has one, #deepfakedetect:device-id says on which GPU it is made. CUDA memory needs
- * libgstcuda of GStreamer's "bad" plugins.
+ * libgstcuda of GStreamer's "bad" plugins. #deepfakedetect:overlay is drawn by the processor: frames in CUDA memory then
+ * make a detour through system memory.
  *
  * Engines are built for the GPU at the first start, which takes seconds with TensorRT for RTX and up to minutes with
  * full TensorRT, and kept in #deepfakedetect:engine-cache-dir. The change to PAUSED waits for that. Meanwhile messages
@@ -402,7 +403,8 @@ impl DeepfakeDetect {
         let record = FrameRecord::new(&analysis, times, &video.info, marked);
         *summary_due = true;
         if settings.overlay {
-            frame::write(buf, video, context, |frame| draw_overlay(&analysis, frame))?;
+            // A few boxes and letters, which the processor draws wherever the frame lies.
+            frame::write(buf, &video.on_host(), None, |frame| draw_overlay(&analysis, frame))?;
         }
         let failed = report.as_mut().and_then(|r| r.write(&record).err().map(|e| r.failure(&e)));
         drop(guard);

@@ -78,8 +78,8 @@ use std::{
 };
 
 use deepfake_models::{
-    reenact::{Event, Picture, ReenactSettings, Reenactor},
-    Error, Stage, StageTimes,
+    reenact::{Event, ReenactSettings, Reenactor},
+    Stage, StageTimes,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
@@ -87,14 +87,15 @@ use gst_video::VideoInterlaceMode;
 
 use super::{
     caps,
-    portrait::{Next, Portrait, Reason, Slot},
+    portrait::{Next, Portrait, Reason, Slot, Unusable},
     settings::{self, Composition, MarkingFlags, Settings},
+    source,
     tags::{without_driver, Tags},
 };
 use crate::{
     engine::{self, EngineSettings, Listener},
     frame,
-    gpu::{Context, Gpu},
+    gpu::Gpu,
     latency::{self, Latency},
     marking::{self, Marking},
     meta::Times,
@@ -102,11 +103,9 @@ use crate::{
     video::{self, Memories, Video},
 };
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("fomreenact", gst::DebugColorFlags::empty(), Some("Face reenactment"))
 });
-
-const SOURCE: &str = "source";
 
 /// What lives from start to stop.
 struct State {
@@ -121,31 +120,12 @@ struct State {
     unusable: Option<Unusable>,
 }
 
-/// Why a portrait cannot be used: a warning as long as another can come, else an error.
-#[derive(Clone)]
-struct Unusable {
-    text: String,
-    error: gst::ErrorMessage,
-}
-
-impl From<Error> for Unusable {
-    fn from(error: Error) -> Self {
-        Self { text: error.to_string(), error: engine::error_message(&error) }
-    }
-}
-
-impl From<gst::ErrorMessage> for Unusable {
-    fn from(error: gst::ErrorMessage) -> Self {
-        Self { text: "the frame does not hold the picture that its caps describe".into(), error }
-    }
-}
-
 /// The element.
 pub struct FomReenact {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
-    gpu: Gpu,
-    slot: Slot,
+    pub(super) gpu: Gpu,
+    pub(super) slot: Slot,
     tags: Mutex<Tags>,
     calibrate: AtomicBool,
     stats: Mutex<Stats>,
@@ -256,7 +236,7 @@ impl ElementImpl for FomReenact {
             [
                 ("sink", PadDirection::Sink, PadPresence::Always, video::caps(Memories::SystemAndCuda)),
                 ("src", PadDirection::Src, PadPresence::Always, caps::output(Memories::SystemAndCuda)),
-                (SOURCE, PadDirection::Sink, PadPresence::Request, video::caps(Memories::SystemAndCuda)),
+                (source::PAD, PadDirection::Sink, PadPresence::Request, video::caps(Memories::SystemAndCuda)),
             ]
             .into_iter()
             .filter_map(|(name, direction, presence, caps)| {
@@ -273,34 +253,11 @@ impl ElementImpl for FomReenact {
         _name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let pad = gst::Pad::builder_from_template(templ)
-            .name(SOURCE)
-            .chain_function(|_pad, parent, buffer| {
-                Self::catch_panic_pad_function(
-                    parent,
-                    || Err(gst::FlowError::Error),
-                    |this| this.slot.put_frame(buffer),
-                )
-            })
-            .event_function(|_pad, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |this| this.source_event(&event))
-            })
-            .query_function(|_pad, parent, query| {
-                Self::catch_panic_pad_function(parent, || false, |this| this.source_query(query))
-            })
-            // Nothing that asks or tells the driving stream is meant for the portrait's.
-            .iterate_internal_links_function(|_pad, _parent| gst::Iterator::from_vec(vec![]))
-            .build();
+        let pad = self.build_source_pad(templ);
         if !self.slot.add_pad(&pad) {
-            gst::warning!(CAT, imp = self, "there is one pad '{SOURCE}' already");
+            gst::warning!(CAT, imp = self, "there is one pad '{}' already", source::PAD);
             return None;
         }
-        let this = self.downgrade();
-        pad.connect_unlinked(move |_pad, _peer| {
-            if let Some(this) = this.upgrade() {
-                this.slot.pad_changed();
-            }
-        });
         let added = pad.set_active(true).and_then(|()| self.obj().add_pad(&pad));
         if let Err(error) = added {
             gst::error!(CAT, imp = self, "{error}");
@@ -591,20 +548,6 @@ impl BaseTransformImpl for FomReenact {
     }
 }
 
-/// Gives a portrait to the engine, which keeps the one before where that fails.
-fn show(portrait: &Portrait, reenactor: &mut Reenactor, context: Option<&Context>) -> Result<(), Unusable> {
-    match portrait {
-        Portrait::File(path) => Picture::open(path)
-            .and_then(|picture| reenactor.set_portrait(&picture.frame()))
-            .map_err(Unusable::from),
-        Portrait::Frame(buffer, video) => {
-            frame::read(buffer, video, context, |frame| reenactor.set_portrait(frame))
-                .map_err(Unusable::from)
-                .and_then(|result| result.map_err(Unusable::from))
-        }
-    }
-}
-
 impl FomReenact {
     /// Loads the networks, and the portrait if there is one to start with.
     fn load(&self, settings: &Settings) -> Result<(Reenactor, Option<Portrait>), gst::ErrorMessage> {
@@ -620,7 +563,7 @@ impl FomReenact {
         reenactor.set_settings(&settings.reenact());
         let portrait = settings.source_location.clone().map(Portrait::File);
         if let Some(portrait) = &portrait {
-            show(portrait, &mut reenactor, None).map_err(|unusable| unusable.error)?;
+            portrait.show(&mut reenactor, None).map_err(|unusable| unusable.error)?;
         }
         Ok((reenactor, portrait))
     }
@@ -630,7 +573,7 @@ impl FomReenact {
     }
 
     /// Where frames may lie, on any pad.
-    fn memories(&self) -> Memories {
+    pub(super) fn memories(&self) -> Memories {
         self.gpu.memories(&self.engine_settings())
     }
 
@@ -704,7 +647,7 @@ impl FomReenact {
         let mut guard = lock(&self.state);
         let Some(state) = guard.as_mut() else { return };
         let before = state.reenactor.output_size();
-        let taken = show(portrait, &mut state.reenactor, context.as_ref());
+        let taken = portrait.show(&mut state.reenactor, context.as_ref());
         let resized = state.reenactor.output_size() != before;
         if taken.is_ok() {
             state.portrait = Some(portrait.clone());
@@ -802,53 +745,9 @@ impl FomReenact {
         Ok(result)
     }
 
-    /// Events on the pad `source`. None reaches the driving stream.
-    fn source_event(&self, event: &gst::Event) -> bool {
-        match event.view() {
-            gst::EventView::Caps(caps) => match Video::from_caps(caps.caps()) {
-                Ok(video) => self.slot.set_video(video),
-                Err(error) => {
-                    gst::error!(CAT, imp = self, "{}: {error}", caps.caps());
-                    return false;
-                }
-            },
-            gst::EventView::StreamStart(_) => self.slot.restart_stream(),
-            gst::EventView::FlushStop(_) => self.slot.flush_stream(),
-            gst::EventView::Eos(_) => self.slot.end_stream(),
-            _ => (),
-        }
-        true
-    }
-
     fn post(&self, structure: gst::Structure) {
         let obj = self.obj();
         // Without a bus nobody wants to know.
         let _ = obj.post_message(gst::message::Element::builder(structure).src(&*obj).build());
-    }
-
-    /// Queries on the pad `source`. None reaches the driving stream.
-    fn source_query(&self, query: &mut gst::QueryRef) -> bool {
-        let element = self.obj();
-        match query.view_mut() {
-            gst::QueryViewMut::Caps(query) => {
-                let caps = video::caps(self.memories());
-                let filtered = query
-                    .filter()
-                    .map(|filter| filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First));
-                query.set_result(filtered.as_ref().unwrap_or(&caps));
-                true
-            }
-            gst::QueryViewMut::AcceptCaps(query) => {
-                let accepted = query.caps().is_subset(&video::caps(self.memories()));
-                query.set_result(accepted);
-                true
-            }
-            gst::QueryViewMut::Allocation(allocation) => {
-                allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
-                true
-            }
-            gst::QueryViewMut::Context(_) => self.gpu.answer(element.upcast_ref(), query),
-            _ => false,
-        }
     }
 }

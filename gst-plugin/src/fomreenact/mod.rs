@@ -4,6 +4,7 @@ mod caps;
 mod imp;
 mod portrait;
 mod settings;
+mod source;
 mod tags;
 
 use gst::{glib, prelude::*};

@@ -5,9 +5,13 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+use deepfake_models::{
+    reenact::{Picture, Reenactor},
+    Error,
+};
 use gst::prelude::*;
 
-use crate::video::Video;
+use crate::{engine, frame, gpu::Context, video::Video};
 
 /// Where a portrait comes from.
 #[derive(Clone, Debug)]
@@ -16,6 +20,45 @@ pub enum Portrait {
     File(PathBuf),
     /// A frame from the pad `source`.
     Frame(gst::Buffer, Video),
+}
+
+impl Portrait {
+    /// Gives the portrait to the engine, which keeps the one before where that fails. `context`: where the GPU's work is
+    /// done, if there is one.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn show(&self, reenactor: &mut Reenactor, context: Option<&Context>) -> Result<(), Unusable> {
+        match self {
+            Self::File(path) => Picture::open(path)
+                .and_then(|picture| reenactor.set_portrait(&picture.frame()))
+                .map_err(Unusable::from),
+            Self::Frame(buffer, video) => {
+                frame::read(buffer, video, context, |frame| reenactor.set_portrait(frame))
+                    .map_err(Unusable::from)
+                    .and_then(|result| result.map_err(Unusable::from))
+            }
+        }
+    }
+}
+
+/// Why a portrait cannot be used: a warning as long as another can come, else an error.
+#[derive(Clone)]
+pub struct Unusable {
+    pub text: String,
+    pub error: gst::ErrorMessage,
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self { text: error.to_string(), error: engine::error_message(&error) }
+    }
+}
+
+impl From<gst::ErrorMessage> for Unusable {
+    fn from(error: gst::ErrorMessage) -> Self {
+        Self { text: "its frame cannot be used".into(), error }
+    }
 }
 
 /// What the driving stream does next.
