@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use deepfake_kernels::{
-    test_devices, Affine, Border, Channels, ColorMatrix, ColorRange, ColorSpace, CudaDevice, Device,
-    DeviceError, Element, Frame, FrameLayout, Graph, Layout, PixelFormat, Plane, Point, Rect, SampleSpec,
-    Tensor, Upload,
+    test_devices, Affine, Background, Border, Channels, ColorMatrix, ColorRange, ColorSpace, CudaDevice,
+    Device, DeviceError, Element, Frame, FrameBuffer, FrameLayout, Graph, Keypoints, Layer, Layout,
+    PixelFormat, Plane, Point, Rect, SampleSpec, Tensor, Transfer, Upload,
 };
 
 /// Operations of a graph.
@@ -26,6 +26,8 @@ fn main() {
             resources(cuda);
             println!("{:<64} {:>10} {:>10}", "operation", "us", "GB/s");
             sampling(&device);
+            composing(&device);
+            moving(&device);
         }
     }
     if none {
@@ -138,5 +140,70 @@ fn sampling(device: &Device) {
         let name =
             format!("sample 1920x1080 {}, {what}, to {size}x{size}", format!("{format:?}").to_uppercase());
         measure(device, &name, bytes, || device.sample(&frame, &maps, &spec, &mut output));
+    }
+}
+
+/// An image of a network, on the device.
+fn image(device: &Device, width: usize, height: usize) -> Tensor {
+    let values = (0..3 * width * height).map(|index| (index % 1009) as f32 / 1009.0).collect();
+    let mut there = Tensor::default();
+    device.upload(&Tensor::from_vec(&[3, height, width], values), &mut there).unwrap();
+    there
+}
+
+fn composing(device: &Device) {
+    let (portrait, crop) = (image(device, 256, 256), image(device, 512, 512));
+    let whole = Affine::from_rect(Rect::new(0.0, 0.0, 256.0, 256.0), 1920, 1080);
+    let shifted = Affine { m: [1.0, 0.0, -700.0, 0.0, 1.0, -200.0] };
+    let turned =
+        Affine::from_rotated_square(Point { x: 960.0, y: 540.0 }, 512.0, 0.2, 512).inverse().unwrap();
+    let portrait = Layer { image: &portrait, map: whole, feather: 0.0 };
+    let pasted = Layer { image: &crop, map: shifted, feather: 12.0 };
+    let turned = Layer { map: turned, ..pasted };
+    for format in [PixelFormat::Nv12, PixelFormat::I420, PixelFormat::Rgb, PixelFormat::Rgba] {
+        let layout = layout(format, 1920, 1080);
+        let (mut upload, planes) = (Upload::new(device.cuda().unwrap()).unwrap(), planes(layout));
+        let scene = upload.take(&frame(layout, &planes)).unwrap();
+        let mut output = FrameBuffer::new(device, layout).unwrap();
+        let (scene, black) = (Background::Picture(&scene), Background::Color([0.0; 3]));
+        let all = frame_bytes(layout);
+        let (face, square) = (3 * 4 * 256 * 256, 3 * 4 * 512 * 512);
+        // The scene is not read where the crop hides it.
+        let pasting = 2 * all - (all as f64 * (512.0 * 512.0) / (1920.0 * 1080.0)) as usize + square;
+        let cases: [(&str, &[Layer<'_>], Background<'_>, usize); 4] = [
+            ("copy of a scene", &[], scene, 2 * all),
+            ("512x512 into a scene", &[pasted], scene, pasting),
+            ("512x512, rotated, into a scene", &[turned], scene, pasting),
+            ("256x256 to all", &[portrait], black, all + face),
+        ];
+        for (what, layers, background, bytes) in cases {
+            let name = format!("compose 1920x1080 {}, {what}", format!("{format:?}").to_uppercase());
+            measure(device, &name, bytes, || device.compose(layers, background, &mut output.frame_mut()));
+        }
+    }
+}
+
+fn moving(device: &Device) {
+    for count in [10, 64] {
+        let keypoints = |seed: usize| {
+            let values =
+                |count: usize| (0..count).map(|i| ((i + seed) * 7919 % 997) as f32 / 997.0).collect();
+            let mut there = Keypoints::default();
+            let value = Tensor::from_vec(&[1, count, 2], values(2 * count));
+            let jacobian = Tensor::from_vec(&[1, count, 2, 2], values(4 * count));
+            device.upload(&value, &mut there.value).unwrap();
+            device.upload(&jacobian, &mut there.jacobian).unwrap();
+            there
+        };
+        let (source, driving, reference) = (keypoints(1), keypoints(2), keypoints(3));
+        let (mut state, mut output) = (keypoints(4), Keypoints::default());
+        let how = Transfer { relative: true, adapt_scale: true, amount: 1.0 };
+        let bytes = 6 * 4 * count;
+        measure(device, &format!("transfer of {count} key points"), 4 * bytes, || {
+            device.transfer(&source, &driving, &reference, &how, &mut output)
+        });
+        measure(device, &format!("smoothing of {count} key points"), 3 * bytes, || {
+            device.smooth(&mut state, &driving, 0.5)
+        });
     }
 }

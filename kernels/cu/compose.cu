@@ -676,14 +676,14 @@ __device__ __forceinline__ void compose(const Parameters& p) {
 
 }  // namespace composing
 
-extern "C" __global__ void __launch_bounds__(128) compose_subsampled(const __grid_constant__ composing::Parameters p) {
+extern "C" __global__ void __launch_bounds__(128, 5) compose_subsampled(const __grid_constant__ composing::Parameters p) {
     composing::compose<composing::SUBSAMPLED>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128) compose_packed_3(const __grid_constant__ composing::Parameters p) {
+extern "C" __global__ void __launch_bounds__(128, 5) compose_packed_3(const __grid_constant__ composing::Parameters p) {
     composing::compose<composing::PACKED_3>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128) compose_packed_4(const __grid_constant__ composing::Parameters p) {
+extern "C" __global__ void __launch_bounds__(128, 5) compose_packed_4(const __grid_constant__ composing::Parameters p) {
     composing::compose<composing::PACKED_4>(p);
 }
