@@ -6,7 +6,7 @@
 //!   and writes the planar or interleaved `f32` tensor that a network wants;
 //! * [`compose`](Device::compose) writes network output back into a video frame of any supported format and size.
 //!
-//! Beside them [`draw_rect`], [`draw_disc`] and [`draw_text`] mark a frame in its own format.
+//! Beside them [`draw`](Device::draw) and [`draw_heat`](Device::draw_heat) mark a frame in its own format.
 //!
 //! Nothing here knows of GStreamer or of networks.
 //!
@@ -33,7 +33,7 @@ mod tensor;
 pub use compose::{Background, Layer};
 pub use cuda::{CudaDevice, DeviceError, Download, Graph, Upload};
 pub use device::Device;
-pub use draw::{draw_disc, draw_rect, draw_text, text_size};
+pub use draw::{draw_disc, draw_rect, draw_text, text_size, Shape};
 pub use frame::{
     ColorMatrix, ColorRange, ColorSpace, CudaPlane, Frame, FrameError, FrameLayout, FrameMut, Memory,
     PixelFormat, Plane, PlaneMut,

@@ -29,6 +29,8 @@ pub(super) const SOURCE: &str = concat!(
     include_str!("../../cu/compose.cu"),
     "\n#line 1 \"motion.cu\"\n",
     include_str!("../../cu/motion.cu"),
+    "\n#line 1 \"draw.cu\"\n",
+    include_str!("../../cu/draw.cu"),
 );
 
 /// Machine code of all kernels for one architecture.

@@ -48,6 +48,10 @@ kernels! {
     Transfer = "transfer",
     /// Moves key points towards others.
     Smooth = "smooth",
+    /// Draws shapes.
+    Draw = "draw",
+    /// Lays a map of values over a frame.
+    DrawHeat = "draw_heat",
 }
 
 /// What a kernel takes of a multiprocessor.
