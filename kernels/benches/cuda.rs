@@ -7,7 +7,7 @@ use std::time::Instant;
 use deepfake_kernels::{
     test_devices, Affine, Background, Border, Channels, ColorMatrix, ColorRange, ColorSpace, CudaDevice,
     Device, DeviceError, Element, Frame, FrameBuffer, FrameLayout, Graph, Keypoints, Layer, Layout,
-    PixelFormat, Plane, Point, Rect, SampleSpec, Tensor, Transfer, Upload,
+    PixelFormat, Plane, Point, Rect, SampleSpec, Shape, Tensor, Transfer, Upload,
 };
 
 /// Operations of a graph.
@@ -28,6 +28,7 @@ fn main() {
             sampling(&device);
             composing(&device);
             moving(&device);
+            drawing(&device);
         }
     }
     if none {
@@ -206,4 +207,29 @@ fn moving(device: &Device) {
             device.smooth(&mut state, &driving, 0.5)
         });
     }
+}
+
+fn drawing(device: &Device) {
+    let layout = layout(PixelFormat::Nv12, 1920, 1080);
+    let mut buffer = FrameBuffer::new(device, layout).unwrap();
+    let mut output = buffer.frame_mut();
+    let points: Vec<_> = (0..10)
+        .map(|index| {
+            let center = Point { x: 300.0 + index as f32 * 130.0, y: 200.0 + index as f32 * 70.0 };
+            Shape::Disc { center, radius: 6.0, color: [1.0, 0.0, 0.0] }
+        })
+        .collect();
+    // Each pixel of a disc once.
+    let bytes = 10 * 113 * 3 / 2;
+    measure(device, "draw 10 key points into 1920x1080 NV12", bytes, || device.draw(&points, &mut output));
+
+    let mut map = Tensor::default();
+    let values = (0..14 * 14).map(|index| index as f32 / 196.0).collect();
+    device.upload(&Tensor::from_vec(&[14, 14], values), &mut map).unwrap();
+    let area = Rect::new(0.0, 0.0, 1920.0, 1080.0);
+    // Read and written.
+    let bytes = 2 * frame_bytes(layout);
+    measure(device, "draw_heat over all of 1920x1080 NV12", bytes, || {
+        device.draw_heat(&map, area, 0.5, &mut output)
+    });
 }

@@ -41,7 +41,12 @@ impl FrameBuffer {
             .collect();
         let storage = match device {
             Device::Cpu => Storage::Host(vec![0; bytes]),
-            Device::Cuda(cuda) => Storage::Cuda(cuda.allocate(bytes)?),
+            Device::Cuda(cuda) => {
+                let memory = cuda.allocate(bytes)?;
+                // For what lies between rows, which nobody writes and downloads read.
+                cuda.clear(&memory)?;
+                Storage::Cuda(memory)
+            }
         };
         Ok(Self { layout, planes, storage })
     }

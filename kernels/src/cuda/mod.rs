@@ -206,6 +206,19 @@ impl CudaDevice {
         DeviceMemory::new(&self.inner.context, bytes)
     }
 
+    /// Zeros in all of `memory`, in order with the stream's work.
+    pub(crate) fn clear(&self, memory: &DeviceMemory) -> Result<(), DeviceError> {
+        // In a graph this would wipe out each frame what others write only once.
+        if self.inner.recorder.is_capturing() {
+            return Ok(());
+        }
+        let _current = self.inner.context.enter()?;
+        // SAFETY: as many bytes as there are.
+        check("cuMemsetD8Async", unsafe {
+            sys::cuMemsetD8Async(memory.address(), 0, memory.bytes(), self.inner.stream)
+        })
+    }
+
     /// Whether host memory may be copied now. A graph would keep its address, which is only lent.
     fn check_host_copy(&self) -> Result<(), DeviceError> {
         if self.inner.recorder.is_capturing() {

@@ -249,12 +249,11 @@ mod tests {
 
     #[test]
     fn the_ramp_meets_its_colours_and_what_lies_between() {
-        assert_eq!(ramp(0.0), RAMP[0]);
-        assert_eq!(ramp(0.5), RAMP[2]);
-        assert_eq!(ramp(1.0), RAMP[4]);
-        let between = ramp(0.125);
-        for channel in 0..3 {
-            assert!((between[channel] - (RAMP[0][channel] + RAMP[1][channel]) / 2.0).abs() < 1e-6);
+        let halfway: [f32; 3] = std::array::from_fn(|channel| (RAMP[0][channel] + RAMP[1][channel]) / 2.0);
+        for (value, expected) in [(0.0, RAMP[0]), (0.5, RAMP[2]), (1.0, RAMP[4]), (0.125, halfway)] {
+            for (channel, expected) in ramp(value).into_iter().zip(expected) {
+                assert!((channel - expected).abs() < 1e-6, "{value}");
+            }
         }
     }
 
