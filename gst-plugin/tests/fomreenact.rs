@@ -262,6 +262,8 @@ fn without_onnx_runtime() {
     gstdeepfake::plugin_register_static().unwrap();
     for name in ["fomreenact", "deepfakedetect"] {
         let element = gst::ElementFactory::make(name).build().unwrap();
+        // A GPU would do without.
+        element.set_property_from_str("backend", "onnxruntime");
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
         assert!(element.set_state(gst::State::Paused).is_err());
@@ -1283,12 +1285,12 @@ fn an_element_that_stopped_starts_again_with_its_file_but_without_the_pads_portr
 #[test]
 fn a_live_pipeline_slower_than_its_source_prerolls_drops_and_keeps_its_latency_bounded() {
     init();
-    // Far more frames a second than any CPU animates. The live source leaves out what it is late for; videorate puts
+    // Far more frames a second than any CPU animates; a GPU might. The live source leaves out what it is late for; videorate puts
     // it back.
     let pipeline = gst::parse::launch(&format!(
         "filesrc location={0} ! jpegdec ! imagefreeze is-live=true ! videoconvert ! \
-         video/x-raw,format=NV12,framerate=25/1 ! videorate ! video/x-raw,framerate=500/1 ! fomreenact name=f source-location={0} ! \
-         fakesink name=sink sync=true qos=true",
+         video/x-raw,format=NV12,framerate=25/1 ! videorate ! video/x-raw,framerate=500/1 ! fomreenact name=f backend=onnxruntime \
+         source-location={0} ! fakesink name=sink sync=true qos=true",
         portrait().display()
     ))
     .unwrap()
