@@ -6,7 +6,7 @@ mod records;
 
 use deepfake_kernels::{
     sample, test_devices, Affine, Border, Channels, ColorMatrix, ColorRange, Device, DeviceError, Element,
-    FrameBuffer, Layout, PixelFormat, Point, Rect, SampleSpec, Tensor,
+    FrameBuffer, Graph, Layout, PixelFormat, Point, Rect, SampleSpec, Tensor,
 };
 use picture::{senseless_maps, Picture, Random};
 use records::Reader;
@@ -312,6 +312,29 @@ fn each_crop_of_a_batch_is_what_it_is_alone() {
             .collect();
         assert_eq!(together, alone, "{device:?}");
         assert_eq!(sampled(&device, &picture, &[], &spec), [0.0; 0]);
+    }
+}
+
+#[test]
+fn a_replayed_graph_follows_a_moving_and_turning_crop() {
+    let picture = Picture::noise(PixelFormat::Nv12, 61, 47);
+    let spec = spec(24, 20, Border::Mirror);
+    for device in test_devices() {
+        let (mut graph, mut output, mut back) = (Graph::default(), Tensor::default(), Tensor::default());
+        for step in 0..8 {
+            // Straight at first, of which the kernel does other work than of the turned ones.
+            let angle = if step < 4 { 0.0 } else { step as f32 * 0.1 };
+            let center = Point { x: 20.0 + step as f32 * 3.7, y: 25.0 - step as f32 };
+            let map = Affine::from_rotated_square(center, 30.0, angle, 24);
+            picture.read_on(&device, |frame| {
+                device.replay(&mut graph, || device.sample(frame, &[map], &spec, &mut output)).unwrap();
+                device.download([(&output, &mut back)]).unwrap();
+            });
+            assert_eq!(back.data(), sampled(&device, &picture, &[map], &spec), "{device:?}, step {step}");
+        }
+        if device.cuda().is_some() {
+            assert_eq!((graph.is_ready(), graph.captures()), (true, 1), "{:?}", graph.refusal());
+        }
     }
 }
 
