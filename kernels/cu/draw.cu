@@ -294,10 +294,10 @@ __device__ __forceinline__ void draw_heat(const HeatParameters& p) {
 
 }  // namespace drawing
 
-extern "C" __global__ void __launch_bounds__(256) draw(const __grid_constant__ drawing::Parameters p) {
+extern "C" __global__ void __launch_bounds__(256, 4) draw(const __grid_constant__ drawing::Parameters p) {
     drawing::draw(p);
 }
 
-extern "C" __global__ void __launch_bounds__(256) draw_heat(const __grid_constant__ drawing::HeatParameters p) {
+extern "C" __global__ void __launch_bounds__(256, 4) draw_heat(const __grid_constant__ drawing::HeatParameters p) {
     drawing::draw_heat(p);
 }
