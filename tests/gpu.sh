@@ -200,7 +200,8 @@ assemble() {
     . "$checkout/pipelines/setup.sh"
     set_up xz-utils binutils
     mkdir -p "$kit"
-    if listed build "$groups" || [ ! -e "$kit/build/list" ]; then assemble_build "$kit/build"; fi
+    if listed runtime "$groups" && [ ! -e "$kit/build/list" ]; then groups=build,$groups; fi
+    if listed build "$groups"; then assemble_build "$kit/build"; fi
     if listed runtime "$groups"; then assemble_runtime "$kit/runtime" "$kit/build"; fi
     if listed tensorrt "$groups"; then assemble_tensorrt "$kit/$tensorrt_group" "$tensorrt"; fi
 }
