@@ -226,6 +226,15 @@ pack() {
 
 # --- Half two: on the GPU machine ------------------------------------------------------------------------------
 
+# xz, or Python's where that is not installed.
+decompress() {
+    if command -v xz >/dev/null; then
+        xz --decompress --threads=0
+    else
+        python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.stdin.buffer), sys.stdout.buffer)'
+    fi
+}
+
 collect() {
     [ $# -eq 2 ] || die "collect FROM KIT"
     local from=$1 kit=$2 part group here
@@ -249,7 +258,7 @@ collect() {
             echo "$group: unpacked before"
         elif (cd "$here" && sha256sum --check --status sums 2>/dev/null); then
             rm -rf "${kit:?}/$group"
-            cat "$here"/part.* | xz --decompress --threads=0 | tar -x -C "$kit"
+            cat "$here"/part.* | decompress | tar -x -C "$kit"
             touch "$here/unpacked"
             echo "$group: complete, unpacked"
         else
