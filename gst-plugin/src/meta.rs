@@ -291,8 +291,11 @@ mod tests {
     fn record(rects: &[Rect]) -> FrameRecord {
         gst::init().unwrap();
         let info = VideoInfo::builder(VideoFormat::Rgb, 100, 80).build().unwrap();
-        let analysis =
-            Analysis { faces: rects.iter().map(|&r| face(r)).collect(), times: StageTimes::default() };
+        let analysis = Analysis {
+            faces: rects.iter().map(|&r| face(r)).collect(),
+            crops: Vec::new(),
+            times: StageTimes::default(),
+        };
         FrameRecord::new(&analysis, Times { timestamp: Some(40), ..Times::default() }, &info, true)
     }
 

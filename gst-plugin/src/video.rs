@@ -75,11 +75,6 @@ impl Video {
         Ok(Self { info, memory })
     }
 
-    /// The same, mapped for the processor: CUDA memory is brought to the host, and back before it is next used on a GPU.
-    pub fn on_host(&self) -> Self {
-        Self { info: self.info.clone(), memory: Memory::Host }
-    }
-
     /// Whether `self` and `other` have pictures of the same size.
     pub fn has_size_of(&self, other: &Self) -> bool {
         (self.info.width(), self.info.height()) == (other.info.width(), other.info.height())

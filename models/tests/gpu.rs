@@ -1,6 +1,10 @@
 //! The GPU path gives what the CPU gives, and keeps nothing. Without a GPU each test says that it is skipped.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use deepfake_kernels::{
     Affine, Background, Border, Channels, ColorSpace, Device, Frame, FrameBuffer, FrameLayout, FrameMut,
@@ -14,10 +18,14 @@ use deepfake_models::{
     },
 };
 
-/// A GPU to test on; `None`, said aloud, where there is none.
-fn gpu() -> Option<Platform> {
+/// One test at a time: what a GPU has free says nothing while others take and give back.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A GPU to test on, alone; `None`, said aloud, where there is none.
+fn gpu() -> Option<(Platform, MutexGuard<'static, ()>)> {
+    let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     match Platform::on_gpu(&EngineOptions::default(), "a test".into()) {
-        Ok(platform) => Some(platform),
+        Ok(platform) => Some((platform, alone)),
         Err(error) => {
             eprintln!("SKIPPED: no test on a GPU: {error}");
             None
@@ -84,9 +92,7 @@ fn difference(a: &[u8], b: &[u8]) -> f64 {
 
 #[test]
 fn a_portrait_moves_on_the_gpu_as_on_the_cpu() {
-    if gpu().is_none() {
-        return;
-    }
+    let Some(_alone) = gpu() else { return };
     for composition in [Composition::Portrait, Composition::Scene] {
         let settings = ReenactSettings {
             driver_crop: CropMode::None,
@@ -109,9 +115,7 @@ fn a_portrait_moves_on_the_gpu_as_on_the_cpu() {
 
 #[test]
 fn a_followed_face_moves_the_portrait_on_the_gpu_as_on_the_cpu() {
-    if gpu().is_none() {
-        return;
-    }
+    let Some(_alone) = gpu() else { return };
     let settings = ReenactSettings { reference: Reference::First, ..Default::default() };
     let exact = animate(on_cpu(), &settings, (256, 256));
     let found = animate(on_gpu(Precision::Auto), &settings, (256, 256));
@@ -125,9 +129,7 @@ fn a_followed_face_moves_the_portrait_on_the_gpu_as_on_the_cpu() {
 
 #[test]
 fn scores_on_the_gpu_are_those_on_the_cpu() {
-    if gpu().is_none() {
-        return;
-    }
+    let Some(_alone) = gpu() else { return };
     let face = portrait();
     let score = |engine: EngineOptions, crops: u32| {
         let mut inspector = Inspector::load(&InspectorOptions { model: "fwa-lite".into(), engine }).unwrap();
@@ -192,7 +194,7 @@ fn frames_on(device: &Device, count: usize) -> Vec<FrameBuffer> {
 
 #[test]
 fn ten_thousand_frames_take_no_memory_of_the_gpu() {
-    let Some(platform) = gpu() else { return };
+    let Some((platform, _alone)) = gpu() else { return };
     let device = platform.device();
     let cuda = device.cuda().unwrap();
     let engine = EngineOptions { cuda: Some(cuda.clone()), ..on_gpu(Precision::Auto) };
@@ -223,7 +225,7 @@ fn ten_thousand_frames_take_no_memory_of_the_gpu() {
 
 #[test]
 fn a_new_portrait_in_every_frame_takes_no_memory_and_is_shown() {
-    let Some(platform) = gpu() else { return };
+    let Some((platform, _alone)) = gpu() else { return };
     let cuda = platform.device().cuda().unwrap();
     let engine = EngineOptions { cuda: Some(cuda.clone()), ..on_gpu(Precision::Auto) };
     let mut reenactor = Reenactor::load(&ReenactorOptions { model: "fomm-lite".into(), engine }).unwrap();

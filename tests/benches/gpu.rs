@@ -129,7 +129,9 @@ fn core(model: &str, precision: Precision, crop: CropMode) -> Result<(f64, Strin
     let platform = Platform::on_gpu(&options(precision), "a bench".into())?;
     let device = platform.device();
     let engine = EngineOptions { cuda: device.cuda().cloned(), ..options(precision) };
+    let start = Instant::now();
     let mut reenactor = Reenactor::load(&ReenactorOptions { model: model.into(), engine })?;
+    println!("loaded in {:.2} s", start.elapsed().as_secs_f64());
     reenactor.set_settings(&ReenactSettings { driver_crop: crop, ..Default::default() });
     let face = Picture::open(&portrait())?;
     reenactor.set_portrait(&face.frame())?;

@@ -68,7 +68,7 @@ use std::{
 };
 
 use deepfake_models::{
-    detect::{draw_overlay, Analysis, InspectSettings, Inspector},
+    detect::{Analysis, InspectSettings, Inspector},
     Stage,
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
@@ -403,8 +403,8 @@ impl DeepfakeDetect {
         let record = FrameRecord::new(&analysis, times, &video.info, marked);
         *summary_due = true;
         if settings.overlay {
-            // A few boxes and letters, which the processor draws wherever the frame lies.
-            frame::write(buf, &video.on_host(), None, |frame| draw_overlay(&analysis, frame))?;
+            frame::write(buf, video, context, |frame| inspector.draw_overlay(&analysis, frame))?
+                .map_err(|error| engine::error_message(&error))?;
         }
         let failed = report.as_mut().and_then(|r| r.write(&record).err().map(|e| r.failure(&e)));
         drop(guard);

@@ -134,6 +134,7 @@ mod tests {
 
     #[test]
     fn the_output_is_never_stretched() {
+        gst::init().unwrap();
         let stretched: Caps = "video/x-raw,pixel-aspect-ratio=4/3".parse().unwrap();
         assert!(transform(PadDirection::Sink, &input(), Some(&stretched), BOTH).is_empty());
         // Whatever the driver's pixels are.
@@ -157,12 +158,14 @@ mod tests {
 
     #[test]
     fn the_frame_rate_is_not_changed() {
+        gst::init().unwrap();
         let downstream: Caps = "video/x-raw,framerate=25/1".parse().unwrap();
         assert!(transform(PadDirection::Sink, &input(), Some(&downstream), BOTH).is_empty());
     }
 
     #[test]
     fn the_input_is_independent_of_the_outputs_format_and_size() {
+        gst::init().unwrap();
         let output: Caps = "video/x-raw,format=RGB,width=8,height=8,framerate=30000/1001".parse().unwrap();
         let possible = transform(PadDirection::Src, &output, None, BOTH);
         assert!(possible.can_intersect(&input()));
@@ -198,6 +201,7 @@ mod tests {
 
     #[test]
     fn without_a_gpu_no_memory_but_the_systems_is_possible() {
+        gst::init().unwrap();
         let cuda: Caps = "video/x-raw(memory:CUDAMemory)".parse().unwrap();
         let possible = |filter| transform(PadDirection::Sink, &input(), filter, Memories::System);
         assert!(possible(Some(&cuda)).is_empty());
@@ -206,6 +210,7 @@ mod tests {
 
     #[test]
     fn either_memory_goes_in_whatever_comes_out() {
+        gst::init().unwrap();
         for output in [output(Memories::System), on_the_gpu(output(Memories::System))] {
             let possible = transform(PadDirection::Src, &output, None, BOTH);
             assert!(possible.can_intersect(&input()) && possible.can_intersect(&on_the_gpu(input())));

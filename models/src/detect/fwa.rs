@@ -66,8 +66,8 @@ impl Fwa {
         self.uncertain_from
     }
 
-    /// Scores of the faces whose landmarks lie in `faces`, 0 (real) to 1 (fake), all in one run (of more than eight faces:
-    /// eight in a run). Each face's is the mean of the higher half of its `crops` (the paper's top 5 of 10).
+    /// Of each of the faces whose landmarks lie in `faces` that many crops and their scores, 0 (real) to 1 (fake), all in
+    /// one run (of more than eight faces: eight in a run).
     ///
     /// # Errors
     /// [`Error::Network`] if the network fails or gives another number of scores.
@@ -77,7 +77,7 @@ impl Fwa {
         faces: &[Rect],
         crops: usize,
         times: &mut StageTimes,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<Vec<(Rect, f32)>>> {
         let mut scores = Vec::with_capacity(faces.len());
         for faces in faces.chunks(MOST_FACES) {
             self.score(frame, faces, crops.clamp(1, MOST_CROPS), times, &mut scores)?;
@@ -91,15 +91,18 @@ impl Fwa {
         faces: &[Rect],
         crops: usize,
         times: &mut StageTimes,
-        scores: &mut Vec<f32>,
+        scores: &mut Vec<Vec<(Rect, f32)>>,
     ) -> Result<()> {
         let batch = faces.len() * crops;
         let Self { device, engine, spec, crop, output, graph, maps, input, given, logits, .. } = self;
+        let crop = &*crop;
+        let squares = |face: &Rect| {
+            let face = *face;
+            JITTER[..crops].iter().map(move |jitter| crop_square(crop, face, *jitter))
+        };
         maps.clear();
-        maps.extend(faces.iter().flat_map(|face| {
-            let squares = JITTER[..crops].iter().map(|jitter| crop_square(crop, *face, *jitter));
-            squares.map(|square| Affine::from_rect(square, spec.width, spec.height))
-        }));
+        let all = faces.iter().flat_map(squares);
+        maps.extend(all.map(|square| Affine::from_rect(square, spec.width, spec.height)));
         if device.cuda().is_some() {
             // A GPU prepares itself for every number of pictures that comes up, which takes a while: better a few numbers,
             // and pictures that nobody looks at.
@@ -121,7 +124,12 @@ impl Fwa {
                 ),
             });
         }
-        scores.extend(logits.data()[..batch].chunks_exact(crops).map(mean_of_higher_half));
+        let logits = logits.data()[..batch].chunks_exact(crops);
+        scores.extend(
+            faces.iter().zip(logits).map(|(face, logits)| {
+                squares(face).zip(logits.iter().map(|&logit| sigmoid(logit))).collect()
+            }),
+        );
         Ok(())
     }
 }
@@ -190,11 +198,12 @@ fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-fn mean_of_higher_half(logits: &[f32]) -> f32 {
-    let mut scores: Vec<f32> = logits.iter().map(|&l| sigmoid(l)).collect();
+/// The score of a face: the mean of the higher half of its crops' (the paper's top 5 of 10).
+pub fn face_score(crops: &[(Rect, f32)]) -> f32 {
+    let mut scores: Vec<f32> = crops.iter().map(|(_, score)| *score).collect();
     scores.sort_by(|a, b| b.total_cmp(a));
     let half = scores.len().div_ceil(2);
-    scores[..half].iter().sum::<f32>() / half as f32
+    scores[..half].iter().sum::<f32>() / half.max(1) as f32
 }
 
 #[cfg(test)]
@@ -203,8 +212,9 @@ mod tests {
 
     #[test]
     fn the_score_of_several_crops_is_the_mean_of_the_higher_half() {
-        assert_eq!(mean_of_higher_half(&[0.0]), 0.5);
-        let score = mean_of_higher_half(&[-100.0, 100.0, 0.0]);
+        let crops = |scores: &[f32]| scores.iter().map(|&score| (Rect::default(), score)).collect::<Vec<_>>();
+        assert_eq!(face_score(&crops(&[0.5])), 0.5);
+        let score = face_score(&crops(&[0.0, 1.0, 0.5]));
         assert!((score - 0.75).abs() < 1e-6, "{score}");
     }
 

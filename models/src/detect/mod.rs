@@ -9,7 +9,7 @@ mod verdict;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use deepfake_kernels::{Device, Frame, Rect};
+use deepfake_kernels::{Device, Frame, FrameMut, Memory, Rect};
 
 use self::{
     fwa::Fwa,
@@ -22,7 +22,6 @@ use crate::{
 };
 
 pub use fwa::MOST_CROPS;
-pub use overlay::draw_overlay;
 pub use verdict::Label;
 
 /// How an [`Inspector`] is made.
@@ -103,6 +102,8 @@ pub struct FaceReport {
 pub struct Analysis {
     /// The faces in it.
     pub faces: Vec<FaceReport>,
+    /// Of each face that was classified in this frame: the crops and their scores.
+    pub crops: Vec<Vec<(Rect, f32)>>,
     /// How long the stages took.
     pub times: StageTimes,
 }
@@ -289,8 +290,8 @@ impl Inspector {
             }
             record.seen += 1;
         }
-        let scores = self.fwa.scores(frame, &boxes, self.settings.crops as usize, &mut times)?;
-        for (id, score) in due.iter().zip(scores) {
+        let crops = self.fwa.scores(frame, &boxes, self.settings.crops as usize, &mut times)?;
+        for (id, score) in due.iter().zip(crops.iter().map(|crops| fwa::face_score(crops))) {
             if let Some(record) = self.records.get_mut(id) {
                 record.history.push(now, score, self.settings.window);
             }
@@ -316,7 +317,24 @@ impl Inspector {
             })
             .collect();
         forget_oldest(&mut self.records, |id| tracks.iter().any(|track| track.id == id));
-        Ok(Analysis { faces, times })
+        Ok(Analysis { faces, crops, times })
+    }
+
+    /// Draws a box about each face of `analysis` into `frame`, coloured by its label (green real, red fake, yellow
+    /// uncertain), and above it the label with the smoothed score in percent. Faces of which several crops were looked at are
+    /// covered by a heat map of the crops' scores. All is drawn when this returns.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the frame lies in the memory of a GPU that is not the inspector's.
+    pub fn draw_overlay(&self, analysis: &Analysis, frame: &mut FrameMut<'_>) -> Result<()> {
+        match frame.memory() {
+            Memory::Host => overlay::draw(&Device::Cpu, analysis, frame),
+            Memory::Cuda => {
+                let drawn = overlay::draw(&self.device, analysis, frame);
+                self.device.synchronize()?;
+                drawn
+            }
+        }
     }
 
     /// What is known so far of the whole stream.

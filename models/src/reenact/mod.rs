@@ -16,7 +16,7 @@ mod smoother;
 use std::time::{Duration, Instant};
 
 use deepfake_kernels::{
-    draw_disc, Affine, Background, Device, Frame, FrameMut, Graph, Keypoints, Layer, Point, Rect, Tensor,
+    Affine, Background, Device, Frame, FrameMut, Graph, Keypoints, Layer, Memory, Point, Rect, Shape, Tensor,
     Transfer,
 };
 
@@ -655,11 +655,20 @@ impl Animator {
         let mut values = Tensor::default();
         self.device.download([(&self.moved.value, &mut values)])?;
         let radius = (to_output.m[0] * width as f32 / 64.0).max(1.5);
-        for (index, [x, y]) in values.data().as_chunks::<2>().0.iter().enumerate() {
-            let at = Point { x: (x + 1.0) / 2.0 * width as f32, y: (y + 1.0) / 2.0 * height as f32 };
-            draw_disc(output, to_output.apply(at), radius, COLORS[index % COLORS.len()]);
+        let points = values.data().as_chunks::<2>().0.iter().zip(COLORS.iter().cycle());
+        let shapes: Vec<Shape<'_>> = points
+            .map(|([x, y], &color)| {
+                let at = Point { x: (x + 1.0) / 2.0 * width as f32, y: (y + 1.0) / 2.0 * height as f32 };
+                Shape::Disc { center: to_output.apply(at), radius, color }
+            })
+            .collect();
+        match output.memory() {
+            Memory::Host => Ok(Device::Cpu.draw(&shapes, output)?),
+            Memory::Cuda => {
+                self.device.draw(&shapes, output)?;
+                Ok(self.device.synchronize()?)
+            }
         }
-        Ok(())
     }
 }
 

@@ -148,6 +148,10 @@ impl Plan {
     }
 }
 
+/// The only fault that TensorRT finds: the GPU is not on its list. 1.6 runs on some that are not (compute capability 9.0,
+/// an H100), 1.7 does not; loading the plan tells.
+const UNLISTED_GPU: u64 = 2;
+
 /// Whether the plan is for this release and GPU, where TensorRT can tell by its head.
 pub(super) fn check_validity(library: &Library, runtime: &Object, bytes: &[u8]) -> Result<(), String> {
     let Some(slot) = library.release().runtime_validity else { return Ok(()) };
@@ -159,7 +163,7 @@ pub(super) fn check_validity(library: &Library, runtime: &Object, bytes: &[u8]) 
             [bytes.as_ptr() => *const u8, size => i64, &raw mut diagnostics => *mut u64] -> i32)
     };
     // 0: valid, 1: valid but slower than one made here would be.
-    if (0..=1).contains(&validity) {
+    if (0..=1).contains(&validity) || diagnostics == UNLISTED_GPU {
         return Ok(());
     }
     let otherwise = format!("the plan is not for this TensorRT and GPU (diagnostics {diagnostics:#x})");
