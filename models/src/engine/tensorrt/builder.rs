@@ -98,6 +98,9 @@ pub(super) fn build(
     let network = network(library, &builder, order.arithmetic)?;
     let parser = library.parser(&network)?;
     parse(library, &parser, order.onnx)?;
+    if order.batch.least == order.batch.most {
+        fix_batch(library, &network, order.batch.most);
+    }
     add_profile(library, &builder, &config, &network, order.batch)?;
     report(PARSED);
     let mark = logger.mark();
@@ -253,6 +256,31 @@ unsafe fn text(text: *const c_char) -> String {
     }
     // SAFETY: promised by the caller.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned()
+}
+
+/// Closes the batch where the network leaves it open. A profile that allows one number only would do as well, but
+/// TensorRT for RTX makes kernels for open sizes when they are first seen, which takes seconds a network.
+fn fix_batch(library: &Library, network: &Object, batch: usize) {
+    let release = library.release();
+    for (index, (_, mut shape)) in inputs(release, network).into_iter().enumerate() {
+        if shape.first() != Some(&-1) {
+            continue;
+        }
+        shape[0] = batch as i64;
+        // SAFETY: a living network and one of its inputs; up to 8.6 the shape goes by value.
+        unsafe {
+            let raw =
+                call!(network.implementation(), release.network_input, [index as i32 => i32] -> *mut c_void);
+            let Some(tensor) = NonNull::new(raw) else { continue };
+            let this = abi::implementation(tensor);
+            if release.wide_dims {
+                let dims = Dims64::new(&shape);
+                call!(this, release.tensor_set_shape, [&raw const dims => *const Dims64]);
+            } else {
+                call!(this, release.tensor_set_shape, [Dims32::new(&shape) => Dims32]);
+            }
+        }
+    }
 }
 
 /// Tells the sizes of the inputs: the first dimension is the batch where the network leaves it open; others must be
