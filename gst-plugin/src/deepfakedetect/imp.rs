@@ -17,8 +17,7 @@
  * With TensorRT (#deepfakedetect:backend) the networks run on an NVIDIA GPU, and frames may be in CUDA memory as well as
  * in system memory; they go on in the memory in which they come. The CUDA context is the one that all CUDA elements of
  * the pipeline share; where none has one, #deepfakedetect:device-id says on which GPU it is made. CUDA memory needs
- * libgstcuda of GStreamer's "bad" plugins. #deepfakedetect:overlay is drawn by the processor: frames in CUDA memory then
- * make a detour through system memory.
+ * libgstcuda of GStreamer's "bad" plugins.
  *
  * Engines are built for the GPU at the first start, which takes seconds with TensorRT for RTX and up to minutes with
  * full TensorRT, and kept in #deepfakedetect:engine-cache-dir. The change to PAUSED waits for that. Meanwhile messages
