@@ -2,9 +2,11 @@
 //! TensorRT for RTX does without one is tested in `src/engine/tensorrt/tests.rs`.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex},
+    time::{Instant, SystemTime},
 };
 
 use deepfake_kernels::{Affine, Border, Device, DeviceError, Graph, Tensor};
@@ -340,6 +342,137 @@ fn plans_are_kept_and_bad_ones_are_built_again_with_one_warning() {
         assert!(reports >= 2 && warned == 1, "{:?}", warnings.lock().unwrap());
         assert_eq!(load(), (0, 0), "whole again");
     }
+}
+
+/// Names the folder of a start in a process of its own; see [`compiled_kernels_are_there_at_the_next_start`].
+const START: &str = "DEEPFAKE_TEST_START";
+
+/// What a start in a process of its own came to.
+#[derive(Debug)]
+struct Start {
+    /// Seconds.
+    load: f64,
+    first_runs: f64,
+    warnings: usize,
+    results: Vec<u8>,
+}
+
+/// Starts with the plans and kernels in `folder/cache`, runs with two batch sizes and leaves notes in `folder`.
+fn start(folder: &Path) {
+    let warnings = Arc::new(Mutex::new(0));
+    let warned = Arc::clone(&warnings);
+    let options = EngineOptions {
+        cache_dir: Some(folder.join("cache")),
+        warnings: Warnings::to(move |text| {
+            println!("warning: {text}");
+            *warned.lock().unwrap() += 1;
+        }),
+        ..with(Precision::Tf32)
+    };
+    let platform = Platform::on_gpu(&options, "a test".into()).unwrap();
+    let manifest = zoo::find("fomm-lite").unwrap();
+    let begun = Instant::now();
+    let engine = platform.load(&manifest, "keypoints", 2).unwrap();
+    let load = begun.elapsed().as_secs_f64();
+    let inputs = [1, 2, 1].map(|batch| picture(&manifest, batch));
+    let begun = Instant::now();
+    let results: Vec<Tensor> = inputs
+        .iter()
+        .flat_map(|input| run(platform.device(), &*engine, &[("image", input)], &["value", "jacobian"]))
+        .collect();
+    let first_runs = begun.elapsed().as_secs_f64();
+    drop(engine);
+    let bytes: Vec<u8> =
+        results.iter().flat_map(|result| result.data()).flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(folder.join("results"), bytes).unwrap();
+    let warnings = *warnings.lock().unwrap();
+    fs::write(folder.join("notes"), format!("{load} {first_runs} {warnings}")).unwrap();
+}
+
+#[test]
+fn compiled_kernels_are_there_at_the_next_start() {
+    // Each start is a process, as libraries and the driver keep things in one that they do not keep for the next.
+    if let Some(folder) = env::var_os(START) {
+        return start(Path::new(&folder));
+    }
+    if gpu(&with(Precision::Tf32)).is_none() {
+        return;
+    }
+    let version = Library::find(None).unwrap().version();
+    if version.flavour != Flavour::Rtx {
+        // Not a test left out: there is nothing of the kind.
+        eprintln!("{version} compiles all kernels when it builds a plan");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let name = "compiled_kernels_are_there_at_the_next_start";
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(START, folder.path())
+            // The driver has a cache of its own, which would hide what ours does.
+            .env("CUDA_CACHE_DISABLE", "1")
+            .output()
+            .unwrap();
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        let notes = fs::read_to_string(folder.path().join("notes")).unwrap_or_else(|_| panic!("{text}"));
+        let mut notes = notes.split(' ');
+        let start = Start {
+            load: notes.next().unwrap().parse().unwrap(),
+            first_runs: notes.next().unwrap().parse().unwrap(),
+            warnings: notes.next().unwrap().parse().unwrap(),
+            results: fs::read(folder.path().join("results")).unwrap(),
+        };
+        fs::remove_file(folder.path().join("notes")).unwrap();
+        fs::remove_file(folder.path().join("results")).unwrap();
+        start
+    };
+    let kept = || -> (PathBuf, Vec<u8>, SystemTime) {
+        let entries = fs::read_dir(folder.path().join("cache")).unwrap().map(|entry| entry.unwrap().path());
+        let kernels: Vec<_> =
+            entries.filter(|path| path.extension().is_some_and(|e| e == "kernels")).collect();
+        assert_eq!(kernels.len(), 1, "{kernels:?}");
+        let path = kernels[0].clone();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        (path.clone(), fs::read(path).unwrap(), modified)
+    };
+    let tell = |what: &str, start: &Start| {
+        println!("{what}: loaded in {:.3} s, first runs in {:.3} s", start.load, start.first_runs);
+    };
+    // The plan is built, then its kernels are compiled, and then both are there.
+    let first = start();
+    tell("nothing kept", &first);
+    let (path, content, modified) = kept();
+    fs::remove_file(&path).unwrap();
+    let without = start();
+    tell("plan kept", &without);
+    let again = kept();
+    assert_ne!(again.2, modified);
+    let both = start();
+    tell("plan and kernels kept", &both);
+    println!("{} bytes of kernels, {} when compiled again", content.len(), again.1.len());
+    assert_eq!(kept(), again, "nothing is written where nothing was compiled");
+    assert_eq!((first.warnings, without.warnings, both.warnings), (0, 0, 0));
+    assert!(!first.results.is_empty());
+    assert!(first.results == without.results && first.results == both.results, "results differ");
+    // Cut off: one warning, and whole again.
+    fs::write(&path, &again.1[..again.1.len() / 2]).unwrap();
+    let damaged = start();
+    assert_eq!((damaged.warnings, damaged.results == first.results), (1, true));
+    let (_, content, _) = kept();
+    assert!(content.len() > again.1.len() / 2, "{} bytes", content.len());
+    // Whole, but not what TensorRT takes.
+    let mut nonsense = content.clone();
+    nonsense[80..].fill(7);
+    let checksum = Sha256::digest(&nonsense[80..]);
+    nonsense[48..80].copy_from_slice(&checksum);
+    fs::write(&path, &nonsense).unwrap();
+    let refused = start();
+    assert_eq!((refused.warnings, refused.results == first.results), (1, true));
+    assert_ne!(kept().1, nonsense);
+    assert_eq!(start().warnings, 0);
 }
 
 #[test]

@@ -152,6 +152,11 @@ impl CudaDevice {
         self.inner.context.raw().cast()
     }
 
+    /// Whether work on the stream is being captured into a graph at the moment, and so not done.
+    pub fn is_capturing(&self) -> bool {
+        self.inner.recorder.is_capturing()
+    }
+
     /// Makes the context the calling thread's current one until the result is dropped; for libraries that want that.
     ///
     /// # Errors

@@ -51,6 +51,10 @@ pub(super) struct Release {
     pub engine_tensor_type: usize,
     pub engine_tensor_mode: usize,
     pub runtime_config_set_specialization: Option<usize>,
+    pub runtime_config_create_cache: Option<usize>,
+    pub runtime_config_set_cache: Option<usize>,
+    pub runtime_cache_serialize: Option<usize>,
+    pub runtime_cache_deserialize: Option<usize>,
     pub context_set_input_shape: usize,
     pub context_tensor_shape: usize,
     pub context_set_address: usize,
@@ -111,6 +115,10 @@ pub(super) const V8: Release = Release {
     engine_tensor_type: 35,
     engine_tensor_mode: 38,
     runtime_config_set_specialization: None,
+    runtime_config_create_cache: None,
+    runtime_config_set_cache: None,
+    runtime_cache_serialize: None,
+    runtime_cache_deserialize: None,
     context_set_input_shape: 29,
     context_tensor_shape: 30,
     context_set_address: 32,
@@ -163,6 +171,10 @@ pub(super) const V10: Release = Release {
     engine_tensor_type: 20,
     engine_tensor_mode: 23,
     runtime_config_set_specialization: None,
+    runtime_config_create_cache: None,
+    runtime_config_set_cache: None,
+    runtime_cache_serialize: None,
+    runtime_cache_deserialize: None,
     context_set_input_shape: 21,
     context_tensor_shape: 22,
     context_set_address: 24,
@@ -215,6 +227,10 @@ pub(super) const V11: Release = Release {
     engine_tensor_type: 16,
     engine_tensor_mode: 19,
     runtime_config_set_specialization: None,
+    runtime_config_create_cache: None,
+    runtime_config_set_cache: None,
+    runtime_cache_serialize: None,
+    runtime_cache_deserialize: None,
     context_set_input_shape: 20,
     context_tensor_shape: 21,
     context_set_address: 23,
@@ -267,6 +283,10 @@ pub(super) const RTX: Release = Release {
     engine_tensor_type: 16,
     engine_tensor_mode: 19,
     runtime_config_set_specialization: Some(8),
+    runtime_config_create_cache: Some(5),
+    runtime_config_set_cache: Some(6),
+    runtime_cache_serialize: Some(2),
+    runtime_cache_deserialize: Some(3),
     context_set_input_shape: 20,
     context_tensor_shape: 21,
     context_set_address: 23,
@@ -418,6 +438,23 @@ impl Drop for Object {
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Object({:p})", self.raw)
+    }
+}
+
+/// A copy of what lies in memory that TensorRT gave out.
+///
+/// # Safety
+/// `memory` must be a living `IHostMemory` of `release`.
+pub(super) unsafe fn bytes(release: &Release, memory: &Object) -> Vec<u8> {
+    // SAFETY: promised by the caller; it is as long as it says.
+    unsafe {
+        let data = call!(memory.implementation(), release.memory_data, [] -> *const u8);
+        let size = call!(memory.implementation(), release.memory_size, [] -> usize);
+        if data.is_null() {
+            Vec::new()
+        } else {
+            std::slice::from_raw_parts(data, size).to_vec()
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    abi::{self, call, Dims32, Dims64, Object, Release, DELETE},
+    abi::{self, bytes, call, Dims32, Dims64, Object, Release, DELETE},
     library::{Flavour, Library},
     progress::{Monitor, Report},
 };
@@ -112,12 +112,8 @@ pub(super) fn build(
     };
     let memory =
         memory.ok_or_else(|| logger.errors_since(mark, "TensorRT built nothing and gave no reason"))?;
-    // SAFETY: the memory is alive until after the copy, and as long as it says.
-    let plan = unsafe {
-        let data = call!(memory.implementation(), release.memory_data, [] -> *const u8);
-        let size = call!(memory.implementation(), release.memory_size, [] -> usize);
-        std::slice::from_raw_parts(data, size).to_vec()
-    };
+    // SAFETY: living memory of this release.
+    let plan = unsafe { bytes(release, &memory) };
     report(1.0);
     Ok(plan)
 }

@@ -31,6 +31,8 @@ impl fmt::Debug for Context {
 impl Drop for Context {
     fn drop(&mut self) {
         let _current = self.plan.device().enter();
+        // It gives its kernels back, perhaps those that others compile or copy meanwhile.
+        let _alone = self.plan.compiling();
         // SAFETY: dropped here and nowhere else, and not used any more.
         unsafe {
             ManuallyDrop::drop(&mut self.context);

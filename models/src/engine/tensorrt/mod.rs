@@ -3,11 +3,13 @@
 //! The libraries are opened at run time (`library.rs`) and called through their tables of virtual functions (`abi.rs`),
 //! so that one build of this crate, made without headers and without a C++ compiler, serves them all. An ONNX file
 //! becomes a plan (`builder.rs`), which is kept on disk (`plan_cache.rs`), loaded once a process (`plan.rs`) and run by
-//! each user on its own (`context.rs`).
+//! each user on its own (`context.rs`). The kernels that TensorRT for RTX compiles for that are kept too
+//! (`kernel_cache.rs`).
 
 mod abi;
 mod builder;
 mod context;
+mod kernel_cache;
 mod library;
 mod logger;
 mod plan;
@@ -17,6 +19,7 @@ mod progress;
 mod tests;
 
 use std::{
+    collections::HashSet,
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
@@ -39,7 +42,7 @@ use self::{
     builder::{build, Arithmetic, Order},
     context::Context,
     plan::Plan,
-    plan_cache::{Key, PlanCache},
+    plan_cache::{KernelFile, Key, PlanCache},
 };
 use super::{weak_cache::WeakCache, BackendReport, Engine, Input, Precision, Progress, Warnings};
 use crate::{
@@ -54,7 +57,7 @@ pub struct Settings {
     pub library: Option<PathBuf>,
     /// How exact it is to be. [`Precision::Auto`]: half precision where the model has a form for it, else TF32.
     pub precision: Precision,
-    /// Where plans are kept; `None`: [`default_folder`].
+    /// Where plans and compiled kernels are kept; `None`: [`default_folder`].
     pub cache: Option<PathBuf>,
     /// How many samples it takes at once, where the network leaves that open.
     pub batch: Batch,
@@ -112,6 +115,10 @@ struct Run {
     unwanted: Vec<Tensor>,
     /// Where it ran last.
     device: CudaDevice,
+    /// Hashes of the inputs' shapes that it has run with, for which kernels are compiled.
+    known: HashSet<u64>,
+    /// Whether kernels may have been compiled since they were last kept.
+    compiled: bool,
 }
 
 impl Drop for Run {
@@ -181,6 +188,8 @@ impl TensorRtEngine {
                 settled: false,
                 unwanted: std::iter::repeat_with(Tensor::default).take(count).collect(),
                 device: device.clone(),
+                known: HashSet::new(),
+                compiled: false,
             }),
             name,
         })
@@ -204,6 +213,12 @@ impl Engine for TensorRtEngine {
     }
 }
 
+fn hash(values: impl IntoIterator<Item = impl Hash>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    values.into_iter().for_each(|value| value.hash(&mut hasher));
+    hasher.finish()
+}
+
 /// Where the tensors of a run lie, in the plan's order.
 type Addresses = Vec<u64>;
 
@@ -216,25 +231,42 @@ impl Run {
         inputs: &[Input<'_>],
         outputs: &mut [(&str, &mut Tensor)],
     ) -> Result<(), String> {
-        self.context.plan().check_device(cuda)?;
+        let plan = Arc::clone(self.context.plan());
+        plan.check_device(cuda)?;
+        let shapes = hash(inputs.iter().map(|(name, tensor)| (name, tensor.shape())));
+        let new_shapes = !self.known.contains(&shapes);
+        let compiling = if new_shapes { plan.compiling() } else { None };
         self.tell_shapes(inputs)?;
         let addresses = self.addresses(device, inputs, outputs)?;
-        let mut what = DefaultHasher::new();
-        (number, &self.shapes, &addresses).hash(&mut what);
+        let what = hash([(number, &self.shapes, &addresses)]);
         if self.device.stream() != cuda.stream() {
             // What the last one has left of the scratch memory's work must be over.
             self.device.synchronize().map_err(|e| e.to_string())?;
             self.device = cuda.clone();
         }
-        cuda.enqueue(what.finish(), || {
+        let mut ran = false;
+        cuda.enqueue(what, || {
             for (index, &address) in addresses.iter().enumerate() {
                 self.context.set_address(index, address)?;
             }
             // SAFETY: the device entered the plan's context and the stream is its own. The tensors were made on it for
             // these shapes, and freeing them waits for the stream.
-            unsafe { self.context.enqueue(cuda.stream()) }.map_err(Failure)
+            unsafe { self.context.enqueue(cuda.stream()) }.map_err(Failure)?;
+            ran = true;
+            Ok(())
         })
-        .map_err(|Failure(reason)| reason)
+        .map_err(|Failure(reason)| reason)?;
+        drop(compiling);
+        // Where a graph is only checked against, nothing ran.
+        if ran && new_shapes {
+            self.known.insert(shapes);
+            self.compiled = true;
+        }
+        if self.compiled && !cuda.is_capturing() {
+            plan.keep_kernels_soon();
+            self.compiled = false;
+        }
+        Ok(())
     }
 
     /// Tells TensorRT the shapes of the inputs where they changed, and asks for those of the outputs.
@@ -336,11 +368,14 @@ fn obtain(
     if folder.is_none() {
         settings.warnings.warn("plans are not kept, as HOME is not set; each start will build them again");
     }
-    PlanCache::new(folder).get(
+    let kernels = folder.as_deref().map(|folder| KernelFile::new(folder, stem, key, device.name()));
+    let mut plan = PlanCache::new(folder).get(
         stem,
         key,
         &|warning| settings.warnings.warn(warning),
         || build(library, &order, &report),
         |bytes| Plan::load(library, device, bytes),
-    )
+    )?;
+    plan.share_kernels(kernels, &settings.warnings);
+    Ok(plan)
 }

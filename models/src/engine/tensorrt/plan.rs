@@ -10,8 +10,11 @@ use deepfake_kernels::CudaDevice;
 
 use super::{
     abi::{call, Object, DELETE, MODE_INPUT, TYPE_FLOAT},
+    kernel_cache::{Compiling, Kernels},
     library::Library,
+    plan_cache::KernelFile,
 };
+use crate::engine::Warnings;
 
 /// An input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,9 @@ impl TensorInfo {
 /// A network that TensorRT has loaded onto a GPU.
 pub(super) struct Plan {
     tensors: Vec<TensorInfo>,
+    /// Where kernels are compiled at run time.
+    kernels: Option<Kernels>,
+    warnings: Warnings,
     // Deleted in this order, while the GPU is current.
     engine: ManuallyDrop<Object>,
     runtime: ManuallyDrop<Object>,
@@ -49,6 +55,9 @@ impl fmt::Debug for Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         let _current = self.device.enter();
+        if let Some(kernels) = &self.kernels {
+            kernels.end();
+        }
         // SAFETY: dropped here and nowhere else, and not used any more.
         unsafe {
             ManuallyDrop::drop(&mut self.engine);
@@ -81,11 +90,33 @@ impl Plan {
         let tensors = tensors(library, &engine)?;
         Ok(Self {
             tensors,
+            kernels: None,
+            warnings: Warnings::default(),
             engine: ManuallyDrop::new(engine),
             runtime: ManuallyDrop::new(runtime),
             library,
             device: device.clone(),
         })
+    }
+
+    /// Has its execution contexts, of which there must be none yet, share the kernels that are compiled for them, among
+    /// each other and by way of `file` with later processes; `warnings` is told where that fails.
+    pub fn share_kernels(&mut self, file: Option<KernelFile>, warnings: &Warnings) {
+        self.warnings = warnings.clone();
+        self.kernels = Kernels::new(self.library, &self.device, &self.engine, file, warnings);
+    }
+
+    /// To be held while one of its contexts is run with new shapes; `None` where that compiles nothing. Waits for others
+    /// of this plan who do the same.
+    pub fn compiling(&self) -> Option<Compiling<'_>> {
+        self.kernels.as_ref().map(Kernels::compiling)
+    }
+
+    /// To be called after that, while the stream is not captured: kernels that were compiled are kept. Does not wait.
+    pub fn keep_kernels_soon(&self) {
+        if let Some(kernels) = &self.kernels {
+            kernels.keep_soon();
+        }
     }
 
     pub fn tensors(&self) -> &[TensorInfo] {
@@ -118,6 +149,7 @@ impl Plan {
         let _current = self.device.enter().map_err(|e| e.to_string())?;
         let release = self.library.release();
         let this = self.engine.implementation();
+        let compiling = self.compiling();
         let mark = self.library.logger().mark();
         // SAFETY: a living engine of a release that has the functions; new objects. The caller keeps the settings for
         // longer than the context and the plan for longer than both.
@@ -133,6 +165,10 @@ impl Plan {
                     // Kernels for a new batch size are made at once (1), not in the background (0): a CUDA graph would
                     // keep the slow ones that stand in meanwhile.
                     call!(settings.implementation(), specialize, [1 => i32]);
+                    if compiling.as_ref().is_some_and(|compiling| !compiling.share_with(&settings)) {
+                        self.warnings
+                            .warn("TensorRT keeps no compiled kernels; each start will compile them again");
+                    }
                     let raw = call!(this, with, [settings.raw().as_ptr() => *mut c_void] -> *mut c_void);
                     (Object::new(raw, DELETE), Some(settings))
                 }
@@ -144,7 +180,10 @@ impl Plan {
             }
         };
         let reason = || self.library.logger().errors_since(mark, "TensorRT made no execution context");
-        Ok((context.ok_or_else(reason)?, settings))
+        let context = context.ok_or_else(reason)?;
+        drop(compiling);
+        self.keep_kernels_soon();
+        Ok((context, settings))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Plans on disk. Building one takes seconds to minutes, and a machine builds the same one again at every start.
 //!
 //! A file is a head and the plan behind it. The head: 8 bytes of magic with the layout's version, the key (32 bytes),
-//! the plan's length (8 bytes, least first) and the plan's SHA-256 (32 bytes).
+//! the plan's length (8 bytes, least first) and the plan's SHA-256 (32 bytes). Beside the plan lie the kernels that
+//! TensorRT for RTX compiled for it (`kernel_cache.rs`), in a file of the same layout with another magic.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,7 +19,16 @@ use super::{
     library::Version,
 };
 
-const MAGIC: &[u8; 8] = b"DFPLAN01";
+/// What a file holds.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    magic: &'static [u8; 8],
+    /// For messages.
+    name: &'static str,
+}
+
+const PLAN: Kind = Kind { magic: b"DFPLAN01", name: "a plan" };
+const KERNELS: Kind = Kind { magic: b"DFKERN01", name: "a file of kernels" };
 const HEAD: usize = 8 + 32 + 8 + 32;
 
 /// All that a plan depends on.
@@ -97,7 +107,7 @@ impl PlanCache {
         };
         let path = folder.join(key.file_name(network));
         let mut kept = |warn: &dyn Fn(&str)| -> Option<T> {
-            let reason = match read(&path, key) {
+            let reason = match read(&path, PLAN, &key.digest()) {
                 Ok(plan) => match load(&plan) {
                     Ok(loaded) => return Some(loaded),
                     Err(reason) => reason,
@@ -130,7 +140,7 @@ impl PlanCache {
         let plan = build()?;
         let loaded = load(&plan)?;
         if lock.is_some() {
-            write(folder, &path, key, &plan).unwrap_or_else(unwritable);
+            write(&path, PLAN, &key.digest(), &plan).unwrap_or_else(unwritable);
         }
         Ok(loaded)
     }
@@ -146,12 +156,62 @@ fn lock(folder: &Path, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The file of the kernels of a plan, as compiled for one kind of GPU.
+#[derive(Debug)]
+pub(super) struct KernelFile {
+    path: PathBuf,
+    digest: [u8; 32],
+}
+
+impl KernelFile {
+    /// The one beside the plan of `key`. TensorRT takes only those of exactly this GPU, so that two kinds of GPU with
+    /// the same compute capability share a plan, but not its kernels: `gpu` is the name of this one.
+    pub fn new(folder: &Path, network: &str, key: &Key, gpu: &str) -> Self {
+        let text = [&key.digest()[..], gpu.as_bytes()].concat();
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let start: String = digest[..4].iter().map(|b| format!("{b:02x}")).collect();
+        let path = folder.join(key.file_name(network)).with_extension(format!("{start}.kernels"));
+        Self { path, digest }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is kept; `None`: nothing yet.
+    ///
+    /// # Errors
+    /// Why what is there cannot be used.
+    pub fn read(&self) -> Result<Option<Vec<u8>>, String> {
+        match read(&self.path, KERNELS, &self.digest) {
+            Ok(kernels) => Ok(Some(kernels)),
+            Err(Unusable::Absent) => Ok(None),
+            Err(Unusable::Damaged(reason)) => Err(reason),
+        }
+    }
+
+    /// Puts `kernels` in place of what is kept, at once or not at all. Of processes that do so the last one wins; what
+    /// it lacks is compiled and added when it is next wanted.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, kernels: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(parent(&self.path))?;
+        write(&self.path, KERNELS, &self.digest, kernels)
+    }
+}
+
+/// The folder of a file in the cache.
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
 enum Unusable {
     Absent,
     Damaged(String),
 }
 
-fn read(path: &Path, key: &Key) -> Result<Vec<u8>, Unusable> {
+fn read(path: &Path, kind: Kind, digest: &[u8; 32]) -> Result<Vec<u8>, Unusable> {
     let damaged = |reason: &str| Err(Unusable::Damaged(reason.to_owned()));
     let mut bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -163,38 +223,38 @@ fn read(path: &Path, key: &Key) -> Result<Vec<u8>, Unusable> {
     if bytes.len() < HEAD {
         return damaged("it is cut off");
     }
-    let (head, plan) = bytes.split_at(HEAD);
-    if &head[..8] != MAGIC {
-        return damaged("it is not a plan, or one of another version of this plugin");
+    let (head, content) = bytes.split_at(HEAD);
+    if &head[..8] != kind.magic {
+        return damaged(&format!("it is not {}, or one of another version of this plugin", kind.name));
     }
-    if head[8..40] != key.digest() {
+    if head[8..40] != digest[..] {
         return damaged("it was built for something else");
     }
-    if head[40..48] != (plan.len() as u64).to_le_bytes() {
+    if head[40..48] != (content.len() as u64).to_le_bytes() {
         return damaged("it is cut off");
     }
-    if head[48..] != *Sha256::digest(plan) {
+    if head[48..] != *Sha256::digest(content) {
         return damaged("its checksum is wrong");
     }
     bytes.drain(..HEAD);
     Ok(bytes)
 }
 
-fn write(folder: &Path, path: &Path, key: &Key, plan: &[u8]) -> io::Result<()> {
+fn write(path: &Path, kind: Kind, digest: &[u8; 32], content: &[u8]) -> io::Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let temporary = path.with_extension(format!("{}-{number}.tmp", process::id()));
     let written = (|| {
         let mut file = File::create(&temporary)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&key.digest())?;
-        file.write_all(&(plan.len() as u64).to_le_bytes())?;
-        file.write_all(&Sha256::digest(plan))?;
-        file.write_all(plan)?;
+        file.write_all(kind.magic)?;
+        file.write_all(digest)?;
+        file.write_all(&(content.len() as u64).to_le_bytes())?;
+        file.write_all(&Sha256::digest(content))?;
+        file.write_all(content)?;
         // The name must not outlive a power cut that the content does not survive.
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
+        File::open(parent(path))?.sync_all()
     })();
     if written.is_err() {
         // Already failing; what is left behind is only untidy.

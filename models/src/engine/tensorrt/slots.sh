@@ -119,6 +119,15 @@ int main()
 #else
     std::printf("    runtime_config_set_specialization: None,\n");
 #endif
+#ifdef RUNTIME_CACHE
+    MAYBE("runtime_config_create_cache", IRuntimeConfig, o.createRuntimeCache())
+    MAYBE("runtime_config_set_cache", IRuntimeConfig, o.setRuntimeCache(any<IRuntimeCache>()))
+    MAYBE("runtime_cache_serialize", IRuntimeCache, o.serialize())
+    MAYBE("runtime_cache_deserialize", IRuntimeCache, o.deserialize("", std::size_t{1}))
+#else
+    std::printf("    runtime_config_create_cache: None,\n    runtime_config_set_cache: None,\n");
+    std::printf("    runtime_cache_serialize: None,\n    runtime_cache_deserialize: None,\n");
+#endif
     METHOD("context_set_input_shape", IExecutionContext, o.setInputShape("", Dims{}))
     METHOD("context_tensor_shape", IExecutionContext, o.getTensorShape(""))
     METHOD("context_set_address", IExecutionContext, o.setTensorAddress("", nullptr))
@@ -146,6 +155,9 @@ int main()
     DELETE("// context", IExecutionContext)
 #ifdef RUNTIME_CONFIG
     DELETE("// runtime config", IRuntimeConfig)
+#endif
+#ifdef RUNTIME_CACHE
+    DELETE("// runtime cache", IRuntimeCache)
 #endif
     std::printf("// what the library calls on our objects: logger.rs and progress.rs\n");
     OWN("// logger log", ILogger, o.log(ILogger::Severity{}, ""))
@@ -175,6 +187,7 @@ CPP
 for headers in "$@"; do
     defined=()
     grep -qs 'class IRuntimeConfig :' "$headers"/*.h && defined+=(-DRUNTIME_CONFIG)
+    grep -qs 'class IRuntimeCache :' "$headers"/*.h && defined+=(-DRUNTIME_CACHE)
     grep -qs 'class IProgressMonitor :' "$headers"/*.h && defined+=(-DPROGRESS_MONITOR)
     g++ -std=c++20 -O0 -w "${defined[@]}" -I "$headers" -I "$work" "$work/probe.cpp" -o "$work/probe"
     "$work/probe"

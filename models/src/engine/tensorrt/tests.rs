@@ -19,7 +19,7 @@ use super::{
 use crate::{engine::Precision, manifest::Manifest};
 
 /// TensorRT for RTX, or a loud word that there is none.
-fn rtx() -> Option<&'static Library> {
+pub(super) fn rtx() -> Option<&'static Library> {
     if std::env::var_os(LIBRARY_VARIABLE).is_none_or(|value| value.is_empty()) {
         eprintln!("SKIPPED: builds with the real TensorRT for RTX: {LIBRARY_VARIABLE} is not set");
         return None;
@@ -50,7 +50,7 @@ fn zoo() -> Vec<(Manifest, String)> {
         .collect()
 }
 
-fn network(model: &str, role: &str) -> Vec<u8> {
+pub(super) fn network(model: &str, role: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("zoo").join(model).join("manifest.toml");
     Manifest::read(&path).unwrap().read_file(role).unwrap().bytes
 }
