@@ -50,7 +50,12 @@ fn options(precision: Precision) -> EngineOptions {
 fn bare(manifest: &Manifest, precision: Precision, batch: usize) -> Result<f64> {
     let platform = Platform::on_gpu(&options(precision), "a bench".into())?;
     let device = platform.device();
-    let load = |role: &str| platform.load(manifest, role, batch);
+    let load = |role: &str| {
+        let start = Instant::now();
+        let engine = platform.load(manifest, role, batch);
+        println!("{role}, batch {batch}: loaded in {:.2} s", start.elapsed().as_secs_f64());
+        engine
+    };
     let (keypoints, encoder, generator) = (load("keypoints")?, load("encoder")?, load("generator")?);
     let mut shape = manifest.input_shape(1);
     shape[0] = batch;

@@ -16,7 +16,7 @@ use self::{
     verdict::{ScoreHistory, Thresholds},
 };
 use crate::{
-    engine::{choose, precision, BackendReport, EngineOptions, Intake, Platform},
+    engine::{both, choose, precision, BackendReport, EngineOptions, Intake, Platform},
     face::{FaceTracker, TrackerOptions},
     zoo, Result, StageTimes,
 };
@@ -193,15 +193,19 @@ impl Inspector {
     }
 
     fn load_on(platform: &Platform, model: &str) -> Result<Self> {
-        let (fwa, advice) = precision::load::<Fwa>(&zoo::find(model)?, platform)?;
+        let manifest = zoo::find(model)?;
         let settings = InspectSettings::default();
-        let tracker = FaceTracker::load_on(platform, tracker_options(&settings))?;
+        let (tracker, fwa) = both(
+            || FaceTracker::load_on(platform, tracker_options(&settings)),
+            || precision::load::<Fwa>(&manifest, platform),
+        );
+        let (fwa, advice) = fwa?;
         Ok(Self {
             advice,
             device: platform.device().clone(),
             intake: Intake::default(),
             fwa,
-            tracker,
+            tracker: tracker?,
             settings,
             records: BTreeMap::new(),
             frames: 0,

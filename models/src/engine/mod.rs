@@ -36,6 +36,16 @@ pub enum Backend {
     OnnxRuntime,
 }
 
+/// Does two things at the same time: most of what loading an engine takes is compiling, which one processor does.
+pub(crate) fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (first, second)
+    })
+}
+
 /// How exactly a GPU computes. ONNX Runtime on the CPU always computes in 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {

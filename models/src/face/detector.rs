@@ -11,7 +11,7 @@ use super::{
     Face,
 };
 use crate::{
-    engine::{choose, Engine, EngineOptions, Intake, Platform},
+    engine::{both, choose, Engine, EngineOptions, Intake, Platform},
     manifest::Manifest,
     zoo, Error, Result, Stage, StageTimes,
 };
@@ -47,10 +47,9 @@ impl FaceDetector {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_on(platform: &Platform) -> Result<Self> {
-        Ok(Self {
-            short: Network::load(SHORT_RANGE_MODEL, platform)?,
-            full: Network::load(FULL_RANGE_MODEL, platform)?,
-        })
+        let load = |model: &str| Network::load(model, platform);
+        let (short, full) = both(|| load(SHORT_RANGE_MODEL), || load(FULL_RANGE_MODEL));
+        Ok(Self { short: short?, full: full? })
     }
 
     /// Every face that one of the two networks finds, those of the short range first, each part ordered by

@@ -15,7 +15,7 @@ use super::{
     Face, FaceDetector, LandmarkNetwork, Landmarks, Region,
 };
 use crate::{
-    engine::{choose, EngineOptions, Intake, Platform},
+    engine::{both, choose, EngineOptions, Intake, Platform},
     Result, Stage, StageTimes,
 };
 
@@ -151,11 +151,13 @@ impl FaceTracker {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_on(platform: &Platform, options: TrackerOptions) -> Result<Self> {
+        let (network, detector) =
+            both(|| LandmarkNetwork::load_on(platform), || FaceDetector::load_on(platform));
         Ok(Self {
             device: platform.device().clone(),
             intake: Intake::default(),
-            detector: FaceDetector::load_on(platform)?,
-            network: LandmarkNetwork::load_on(platform)?,
+            detector: detector?,
+            network: network?,
             options,
             tracks: Vec::new(),
             memories: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deepfake_kernels::{Affine, Device, Frame, Keypoints, Point, Rect, SampleSpec, Tensor};
 
 use crate::{
-    engine::{precision::Probe, BackendReport, Engine, Platform},
+    engine::{both, precision::Probe, BackendReport, Engine, Platform},
     manifest::{Crop, Kind, Manifest},
     Error, Result, Stage, StageTimes,
 };
@@ -177,11 +177,14 @@ impl Probe for Fomm {
         }
         let crop = manifest.crop()?;
         let points = manifest.fomm()?.keypoints;
+        let load = |role: &str| platform.load(manifest, role, 1);
+        let (generator, (keypoints, encoder)) =
+            both(|| load("generator"), || both(|| load("keypoints"), || load("encoder")));
         Ok(Self {
             device: platform.device().clone(),
-            keypoints: platform.load(manifest, "keypoints", 1)?,
-            encoder: platform.load(manifest, "encoder", 1)?,
-            generator: platform.load(manifest, "generator", 1)?,
+            keypoints: keypoints?,
+            encoder: encoder?,
+            generator: generator?,
             spec: manifest.sample_spec(crop.border()),
             points,
             crop,

@@ -28,7 +28,7 @@ use self::{
     smoother::Smoother,
 };
 use crate::{
-    engine::{choose, precision, BackendReport, EngineOptions, Intake, Outlet, Platform},
+    engine::{both, choose, precision, BackendReport, EngineOptions, Intake, Outlet, Platform},
     face::{FaceTracker, Landmarks, Track, TrackerOptions},
     manifest::Crop,
     zoo, Error, Result, Stage, StageTimes,
@@ -181,16 +181,21 @@ impl Reenactor {
     }
 
     fn load_on(platform: &Platform, model: &str) -> Result<Self> {
-        let (fomm, advice) = precision::load::<Fomm>(&zoo::find(model)?, platform)?;
-        // The driver's face is followed beside the animation where that is possible.
-        let beside = platform.fork()?;
+        let manifest = zoo::find(model)?;
         let tracking =
             TrackerOptions { max_faces: 1, min_face_size: SMALLEST_FACE, ..TrackerOptions::default() };
+        // The driver's face is followed beside the animation where that is possible.
+        let beside = platform.fork()?;
+        let (tracker, fomm) = both(
+            || FaceTracker::load_on(&beside, tracking.clone()),
+            || precision::load::<Fomm>(&manifest, platform),
+        );
+        let (fomm, advice) = fomm?;
         Ok(Self {
             advice,
             intake: Intake::default(),
             outlet: Outlet::default(),
-            tracker: FaceTracker::load_on(&beside, tracking.clone())?,
+            tracker: tracker?,
             beside: beside.device().clone(),
             // Of several people in a portrait the largest counts; the tracker sorts nothing out by itself.
             portrait_tracker: FaceTracker::load_on(platform, TrackerOptions { max_faces: 8, ..tracking })?,
