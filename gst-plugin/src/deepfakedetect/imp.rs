@@ -191,6 +191,17 @@ impl ElementImpl for DeepfakeDetect {
         &TEMPLATES
     }
 
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::NullToReady {
+            let settings = lock(&self.settings).engine.clone();
+            self.gpu.prepare(self.obj().upcast_ref(), &settings);
+        }
+        self.parent_change_state(transition)
+    }
+
     fn set_context(&self, context: &gst::Context) {
         let settings = lock(&self.settings).engine.clone();
         self.gpu.set_context(self.obj().upcast_ref(), context, &settings);

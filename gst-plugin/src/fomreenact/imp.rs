@@ -285,6 +285,9 @@ impl ElementImpl for FomReenact {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
+            gst::StateChange::NullToReady => {
+                self.gpu.prepare(self.obj().upcast_ref(), &self.engine_settings());
+            }
             gst::StateChange::ReadyToPaused => self.slot.start(),
             // Pads are deactivated by the parent, which waits for their streams to come back.
             gst::StateChange::PausedToReady => self.slot.stop(),

@@ -1,13 +1,16 @@
 //! The CUDA context that the elements of a pipeline share, found as all CUDA elements of GStreamer do: asked for
-//! downstream and upstream, then from the application; made, and offered to the others, where nobody has one.
+//! downstream and upstream, then from the application. Where nobody has one it is the GPU's primary context, offered to
+//! the others: so all pipelines of a process work in one context and share its engines, where GStreamer's own elements
+//! would make one a pipeline.
 
 use std::{
+    collections::HashMap,
     ffi::{c_int, c_void},
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-    thread::{self, ThreadId},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use deepfake_kernels::CudaDevice;
 use gst::{glib::translate::*, prelude::*};
 
 use super::library::{library, GstCudaContext, Library};
@@ -60,24 +63,35 @@ impl Context {
     }
 }
 
-/// A place on the stack of [`ContextHolder::ensure`].
-struct Place(*mut *mut GstCudaContext);
-// SAFETY: it is used by the thread only to which it belongs.
-unsafe impl Send for Place {}
+/// The primary contexts in use, by the numbers of their GPUs. Kept for the life of the process: what libraries load into a
+/// context they look for there again, and to start anew takes seconds.
+static PRIMARY: OnceLock<Mutex<HashMap<u32, (Context, CudaDevice)>>> = OnceLock::new();
 
-#[derive(Default)]
-struct Inner {
-    context: Option<Context>,
-    /// Set while a thread searches: libgstcuda looks into that place for what `set_context` put there.
-    search: Option<(ThreadId, Place)>,
+/// The primary context of GPU number `device_id`, as GStreamer has it.
+fn primary(device_id: i32, library: &'static Library) -> Result<Context, String> {
+    let number = u32::try_from(device_id).unwrap_or(0);
+    let mut all = PRIMARY.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((context, _)) = all.get(&number) {
+        return Ok(context.clone());
+    }
+    let device = CudaDevice::new(number).map_err(|error| error.to_string())?;
+    // SAFETY: the context lives as long as `device`, which is kept beside the wrapper; the device is its own.
+    let wrapped =
+        unsafe { (library.cuda_context_new_wrapped)(device.context(), c_int::from(device.handle())) };
+    // SAFETY: null or a reference of its own, by the function's documentation.
+    let context = unsafe { Context::from_full(wrapped, library) }
+        .ok_or_else(|| format!("GStreamer cannot use the CUDA context of device {number}"))?;
+    context.object.set_object_flags(gst::ObjectFlags::MAY_BE_LEAKED);
+    all.insert(number, (context.clone(), device));
+    Ok(context)
 }
 
 /// An element's context.
 #[derive(Default)]
-pub struct ContextHolder(Mutex<Inner>);
+pub struct ContextHolder(Mutex<Option<Context>>);
 
 impl ContextHolder {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Option<Context>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,57 +103,68 @@ impl ContextHolder {
         }
         // Somebody in this process has a CUDA context, so opening the library costs nothing.
         let Ok(library) = library() else { return };
-        let mut inner = self.lock();
+        let mut held = self.lock();
+        if held.is_some() {
+            return;
+        }
         let mut offered = std::ptr::null_mut();
-        let searching = inner.search.as_ref().filter(|(thread, _)| *thread == thread::current().id());
-        let place = match searching {
-            Some((_, place)) => place.0,
-            None if inner.context.is_none() => &raw mut offered,
-            None => return,
-        };
-        // SAFETY: element and context are live. `place` is that of a search of this very thread, which is below on its
-        // stack, or the variable above. The lock is not needed by what this calls, which reads a structure.
+        // SAFETY: element and context are live, and so is the variable. What this calls reads a structure only, so the lock
+        // is in nobody's way.
         unsafe {
             (library.cuda_handle_set_context)(
                 element.as_ptr(),
                 context.as_mut_ptr(),
                 c_int::from(device_id),
-                place,
+                &raw mut offered,
             );
         }
         // SAFETY: null or a reference of its own, by the function's documentation.
-        if let Some(context) = unsafe { Context::from_full(offered, library) } {
-            inner.context = Some(context);
-        }
+        *held = unsafe { Context::from_full(offered, library) };
     }
 
-    /// For `start`: the context, found or made on the device `device_id`.
+    /// Before the start: the context, found or that of the device `device_id`.
     ///
     /// # Errors
     /// Why there is none, in words for the user.
     pub fn ensure(&self, element: &gst::Element, device_id: i32) -> Result<Context, String> {
         let library = library()?;
+        self.search(element);
         if let Some(context) = self.get() {
             return Ok(context);
         }
-        let mut found = std::ptr::null_mut();
-        let place = &raw mut found;
-        self.lock().search = Some((thread::current().id(), Place(place)));
-        // SAFETY: the element is live, and the place is written by this thread only: here and, for this thread, by
-        // `offer`, which the search calls through `set_context`.
-        unsafe { (library.cuda_ensure_element_context)(element.as_ptr(), c_int::from(device_id), place) };
-        let mut inner = self.lock();
-        inner.search = None;
-        // SAFETY: nobody but this thread has the place any more; null or a reference of its own.
-        if let Some(context) = unsafe { Context::from_full(place.read(), library) } {
-            inner.context = Some(context);
+        let context = primary(device_id, library)?;
+        *self.lock() = Some(context.clone());
+        // SAFETY: the context is live; the result is a reference of its own.
+        let offer: gst::Context =
+            unsafe { from_glib_full((library.context_new_cuda_context)(context.as_ptr())) };
+        element.set_context(&offer);
+        let _ = element.post_message(gst::message::HaveContext::builder(offer).src(element).build());
+        Ok(context)
+    }
+
+    /// Asks the neighbours downstream, then those upstream, then the bins and the application. Whoever has a context sets it
+    /// by `set_context`, which comes here by [`offer`](Self::offer).
+    fn search(&self, element: &gst::Element) {
+        let mut query = gst::query::Context::new(CONTEXT_TYPE);
+        for pads in [element.src_pads(), element.sink_pads()] {
+            if self.lock().is_some() {
+                return;
+            }
+            if pads.iter().any(|pad| pad.peer_query(&mut query)) {
+                if let Some(context) = query.context_owned() {
+                    element.set_context(&context);
+                }
+            }
         }
-        inner.context.clone().ok_or_else(|| format!("no CUDA context can be made on device {device_id}"))
+        if self.lock().is_none() {
+            let need = gst::message::NeedContext::builder(CONTEXT_TYPE).src(element).build();
+            let _ = element.post_message(need);
+        }
     }
 
     /// The context, if there is one.
     pub fn get(&self) -> Option<Context> {
-        self.lock().context.clone()
+        self.lock().clone()
     }
 
     /// Answers the query of another element for a context; `false` if there is none to answer with.
@@ -158,6 +183,6 @@ impl ContextHolder {
 
     /// For `stop`: lets go of it.
     pub fn clear(&self) {
-        self.lock().context = None;
+        *self.lock() = None;
     }
 }

@@ -31,8 +31,8 @@ pub struct Library {
     pub is_cuda_memory: unsafe extern "C" fn(*mut gst::ffi::GstMemory) -> gboolean,
     pub cuda_buffer_pool_new: unsafe extern "C" fn(*mut GstCudaContext) -> *mut gst::ffi::GstBufferPool,
     pub cuda_context_get_handle: unsafe extern "C" fn(*mut GstCudaContext) -> *mut c_void,
-    pub cuda_ensure_element_context:
-        unsafe extern "C" fn(*mut gst::ffi::GstElement, c_int, *mut *mut GstCudaContext) -> gboolean,
+    pub cuda_context_new_wrapped: unsafe extern "C" fn(*mut c_void, c_int) -> *mut GstCudaContext,
+    pub context_new_cuda_context: unsafe extern "C" fn(*mut GstCudaContext) -> *mut gst::ffi::GstContext,
     pub cuda_handle_set_context: unsafe extern "C" fn(
         *mut gst::ffi::GstElement,
         *mut gst::ffi::GstContext,
@@ -79,7 +79,8 @@ impl Library {
                 is_cuda_memory: get(shared, "gst_is_cuda_memory")?,
                 cuda_buffer_pool_new: get(shared, "gst_cuda_buffer_pool_new")?,
                 cuda_context_get_handle: get(shared, "gst_cuda_context_get_handle")?,
-                cuda_ensure_element_context: get(shared, "gst_cuda_ensure_element_context")?,
+                cuda_context_new_wrapped: get(shared, "gst_cuda_context_new_wrapped")?,
+                context_new_cuda_context: get(shared, "gst_context_new_cuda_context")?,
                 cuda_handle_set_context: get(shared, "gst_cuda_handle_set_context")?,
                 cuda_handle_context_query: get(shared, "gst_cuda_handle_context_query")?,
                 cuda_context_push: get(shared, "gst_cuda_context_push")?,

@@ -51,6 +51,14 @@ impl Gpu {
         self.holder.answer(element, query)
     }
 
+    /// On the way to READY: looks for a context before the elements upstream do (elements are started from the sink to the
+    /// source), so that decoders take ours instead of making one each. What goes wrong is told at the start.
+    pub fn prepare(&self, element: &gst::Element, settings: &EngineSettings) {
+        if settings.may_use_gpu() && library::library().is_ok() && Library::find(None).is_ok() {
+            let _ = self.holder.ensure(element, settings.device_id);
+        }
+    }
+
     /// At the start: the device for the engines to work on, in the context that the elements of the pipeline share.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use super::{
 /// A context and the kernels loaded in it.
 pub(super) struct Context {
     raw: sys::CUcontext,
+    device: sys::CUdevice,
     name: String,
     compute_capability: (u32, u32),
     module: Module,
@@ -129,7 +130,7 @@ impl Context {
         let name = unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
         let module = Module::load(compute_capability)?;
         drop(current);
-        let context = Arc::new(Self { raw, name, compute_capability, module, owner: owner.keep() });
+        let context = Arc::new(Self { raw, device, name, compute_capability, module, owner: owner.keep() });
         known.insert(raw as usize, Arc::downgrade(&context));
         Ok(context)
     }
@@ -140,6 +141,9 @@ impl Context {
 
     pub(super) fn raw(&self) -> sys::CUcontext {
         self.raw
+    }
+    pub(super) fn device(&self) -> sys::CUdevice {
+        self.device
     }
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -157,6 +157,11 @@ impl CudaDevice {
         self.inner.recorder.is_capturing()
     }
 
+    /// The GPU, a `CUdevice`.
+    pub fn handle(&self) -> i32 {
+        self.inner.context.device()
+    }
+
     /// Makes the context the calling thread's current one until the result is dropped; for libraries that want that.
     ///
     /// # Errors
