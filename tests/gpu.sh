@@ -374,8 +374,11 @@ programs() {
 run_tests() {
     local folder name program result counts
     while read -r folder name program; do
-        # Uncaptured, so that a crash leaves its last words, and what was skipped is heard.
-        step "$folder/$name" "$checkout/$folder" "$program" --nocapture || continue
+        # Uncaptured, so that a crash leaves its last words, and what was skipped is heard. What asks how much memory the
+        # GPU has left has to be alone on it.
+        local threads=()
+        case $folder/$name in gst-plugin/memory | models/gpu | models/tensorrt) threads=(--test-threads=1) ;; esac
+        step "$folder/$name" "$checkout/$folder" "$program" --nocapture "${threads[@]}" || continue
         result=$(outcome)
         counts=$(grep -a '^test result' "$scratch/output" | tail -n 1 | grep -oE '[1-9][0-9]* (passed|failed|ignored)' | paste -sd, | sed 's/,/, /g' || true)
         # No word of the test harness: something else was run.

@@ -181,7 +181,7 @@ fn pipelines(
     buffers: &[gst::Buffer],
     rounds: usize,
     streams: usize,
-) -> (f64, gst::Structure) {
+) -> Result<(f64, gst::Structure), String> {
     let all: Vec<_> = (0..streams)
         .map(|_| {
             let description =
@@ -194,12 +194,16 @@ fn pipelines(
         .collect();
     // Networks are loaded and the first frame is through before the clock starts.
     for (pipeline, source) in &all {
-        pipeline.set_state(gst::State::Playing).unwrap();
-        source.push_buffer(buffers[0].clone()).unwrap();
-        let (result, ..) = pipeline.state(gst::ClockTime::from_seconds(300));
-        if let Err(error) = result {
+        let started = pipeline.set_state(gst::State::Playing).and_then(|_| {
+            let _ = source.push_buffer(buffers[0].clone());
+            pipeline.state(gst::ClockTime::from_seconds(300)).0
+        });
+        if let Err(error) = started {
             let message = pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error]);
-            panic!("{description}: {error}: {message:?}");
+            for (pipeline, _) in &all {
+                let _ = pipeline.set_state(gst::State::Null);
+            }
+            return Err(format!("{error}: {message:?}"));
         }
     }
     let start = Instant::now();
@@ -226,7 +230,12 @@ fn pipelines(
     for (pipeline, _) in &all {
         pipeline.set_state(gst::State::Null).unwrap();
     }
-    ((streams * rounds * buffers.len()) as f64 / took, stats)
+    Ok(((streams * rounds * buffers.len()) as f64 / took, stats))
+}
+
+/// A row that failed, with the reason, and nothing more of it.
+fn failed(what: &str, reason: &str) {
+    println!("| {what} | failed | | {reason} |");
 }
 
 fn main() {
@@ -241,7 +250,7 @@ fn main() {
     let portrait = portrait();
     println!("model {}", manifest.model().name);
     println!("| what | ms a frame | frames a second | note |\n| --- | --- | --- | --- |");
-    for precision in [Precision::Tf32, Precision::Fp16] {
+    for precision in [Precision::Fp16, Precision::Tf32] {
         let name = precision.name();
         let bare_time = match bare(&manifest, precision, 1) {
             Ok(time) => time,
@@ -262,14 +271,15 @@ fn main() {
              source-location=\"{}\" qos=false ! video/x-raw(memory:CUDAMemory) ! fakesink sync=false",
             portrait.display()
         );
-        let (rate, stats) = pipelines(&description, &caps, &buffers, 5, 1);
-        let total = stats.get::<f64>("total").unwrap_or(f64::NAN);
-        let share = total / bare_time;
-        row(
-            &format!("element 256x256 CUDA memory, {name}"),
-            total,
-            &format!("{share:.2}x bare; {rate:.0} fps with cudaupload"),
-        );
+        let what = format!("element 256x256 CUDA memory, {name}");
+        match pipelines(&description, &caps, &buffers, 5, 1) {
+            Ok((rate, stats)) => {
+                let total = stats.get::<f64>("total").unwrap_or(f64::NAN);
+                let share = total / bare_time;
+                row(&what, total, &format!("{share:.2}x bare; {rate:.0} fps with cudaupload"));
+            }
+            Err(reason) => failed(&what, &reason),
+        }
         for batch in [4, 8, 16] {
             match bare(&manifest, precision, batch) {
                 Ok(time) => row(
@@ -281,8 +291,11 @@ fn main() {
             }
         }
         for streams in [1, 2, 4, 8, 16] {
-            let (rate, _) = pipelines(&description, &caps, &buffers, 3, streams);
-            row(&format!("{streams} streams 256x256 CUDA memory, {name}"), 1000.0 / rate, "all together");
+            let what = format!("{streams} streams 256x256 CUDA memory, {name}");
+            match pipelines(&description, &caps, &buffers, 3, streams) {
+                Ok((rate, _)) => row(&what, 1000.0 / rate, "all together"),
+                Err(reason) => failed(&what, &reason),
+            }
         }
         let Some((caps, buffers)) = frames(1920, 1080, 40) else { return };
         let description = format!(
@@ -290,16 +303,19 @@ fn main() {
              source-location=\"{}\" qos=false ! video/x-raw,format=NV12,width=1920,height=1080 ! fakesink sync=false",
             portrait.display()
         );
-        let (rate, stats) = pipelines(&description, &caps, &buffers, 8, 1);
-        row(&format!("element 1080p system memory, scene, {name}"), 1000.0 / rate, &stats.to_string());
+        let what = format!("element 1080p system memory, scene, {name}");
+        match pipelines(&description, &caps, &buffers, 8, 1) {
+            Ok((rate, stats)) => row(&what, 1000.0 / rate, &stats.to_string()),
+            Err(reason) => failed(&what, &reason),
+        }
     }
     let Some((caps, buffers)) = frames(1920, 1080, 40) else { return };
-    let (rate, stats) = pipelines(
+    let (what, description) = (
+        "deepfakedetect 1080p system memory",
         "deepfakedetect name=element backend=tensorrt ! fakesink sync=false",
-        &caps,
-        &buffers,
-        8,
-        1,
     );
-    row("deepfakedetect 1080p system memory", 1000.0 / rate, &stats.to_string());
+    match pipelines(description, &caps, &buffers, 8, 1) {
+        Ok((rate, stats)) => row(what, 1000.0 / rate, &stats.to_string()),
+        Err(reason) => failed(what, &reason),
+    }
 }
