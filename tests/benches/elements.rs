@@ -6,30 +6,10 @@
 
 use std::time::Instant;
 
-use deepfake_tests::{footage, init, portrait};
+use deepfake_tests::{demo_frames, init, portrait};
 use gst::prelude::*;
 
 const FRAMES: usize = 300;
-
-/// The first frames of a clip, as NV12 buffers.
-fn frames(width: u32, height: u32) -> Option<(gst::Caps, Vec<gst::Buffer>)> {
-    let clip = footage("WolfgangLanger_Pexels.mp4")?;
-    let description = format!(
-        "filesrc location=\"{}\" ! decodebin ! videoconvert ! videoscale ! video/x-raw,format=NV12,width={width},height={height} ! \
-         appsink name=frames sync=false",
-        clip.display()
-    );
-    let pipeline = gst::parse::launch(&description).ok()?.downcast::<gst::Pipeline>().ok()?;
-    let sink = pipeline.by_name("frames").and_downcast::<gst_app::AppSink>()?;
-    pipeline.set_state(gst::State::Playing).ok()?;
-    let (mut caps, mut buffers) = (None, Vec::new());
-    while let Some(sample) = sink.pull_sample().ok().filter(|_| buffers.len() < FRAMES) {
-        caps = sample.caps_owned();
-        buffers.extend(sample.buffer().and_then(|buffer| buffer.copy_deep().ok()));
-    }
-    pipeline.set_state(gst::State::Null).ok()?;
-    Some((caps?, buffers))
-}
 
 fn measure(element: &str, caps: &gst::Caps, buffers: &[gst::Buffer]) {
     let description =
@@ -61,7 +41,7 @@ fn measure(element: &str, caps: &gst::Caps, buffers: &[gst::Buffer]) {
 
 fn main() {
     init();
-    let Some((caps, buffers)) = frames(640, 480) else { return };
+    let Some((caps, buffers)) = demo_frames(640, 480, FRAMES) else { return };
     println!("{} frames of 640x480 NV12", buffers.len());
     for _ in 0..3 {
         measure(&format!("fomreenact source-location=\"{}\"", portrait().display()), &caps, &buffers);

@@ -19,7 +19,7 @@ use deepfake_models::{
     reenact::{CropMode, Picture, ReenactSettings, Reenactor, ReenactorOptions},
     zoo, Result,
 };
-use deepfake_tests::{footage, init, portrait};
+use deepfake_tests::{demo_frames, init, portrait};
 use gst::prelude::*;
 
 const RUNS: usize = 400;
@@ -153,26 +153,6 @@ fn core(model: &str, precision: Precision, crop: CropMode) -> Result<(f64, Strin
     Ok((time, format!("{:?}, {}", outcome.shown, reenactor.report().reason)))
 }
 
-/// The first frames of a clip with one face, as buffers of NV12 in system memory.
-fn frames(width: u32, height: u32, count: usize) -> Option<(gst::Caps, Vec<gst::Buffer>)> {
-    let clip = footage("WolfgangLanger_Pexels.mp4")?;
-    let description = format!(
-        "filesrc location=\"{}\" ! decodebin ! videoconvert ! videoscale ! video/x-raw,format=NV12,width={width},height={height} ! \
-         appsink name=frames sync=false",
-        clip.display()
-    );
-    let pipeline = gst::parse::launch(&description).ok()?.downcast::<gst::Pipeline>().ok()?;
-    let sink = pipeline.by_name("frames").and_downcast::<gst_app::AppSink>()?;
-    pipeline.set_state(gst::State::Playing).ok()?;
-    let (mut caps, mut buffers) = (None, Vec::new());
-    while let Some(sample) = sink.pull_sample().ok().filter(|_| buffers.len() < count) {
-        caps = sample.caps_owned();
-        buffers.extend(sample.buffer().and_then(|buffer| buffer.copy_deep().ok()));
-    }
-    pipeline.set_state(gst::State::Null).ok()?;
-    Some((caps?, buffers))
-}
-
 /// Runs `streams` equal pipelines at once, each over `buffers` `rounds` times. Returns the frames a second of all of
 /// them together and the statistics of the first element.
 fn pipelines(
@@ -265,7 +245,7 @@ fn main() {
             let share = time / bare_time;
             row(&format!("core 256x256 NV12, {name}, {what}"), time, &format!("{share:.2}x bare; {note}"));
         }
-        let Some((caps, buffers)) = frames(256, 256, 100) else { return };
+        let Some((caps, buffers)) = demo_frames(256, 256, 100) else { return };
         let description = format!(
             "cudaupload ! fomreenact name=element model=\"{model}\" precision={name} driver-crop=none backend=tensorrt \
              source-location=\"{}\" qos=false ! video/x-raw(memory:CUDAMemory) ! fakesink sync=false",
@@ -297,7 +277,7 @@ fn main() {
                 Err(reason) => failed(&what, &reason),
             }
         }
-        let Some((caps, buffers)) = frames(1920, 1080, 40) else { return };
+        let Some((caps, buffers)) = demo_frames(1920, 1080, 40) else { return };
         let description = format!(
             "fomreenact name=element model=\"{model}\" precision={name} backend=tensorrt composition=scene \
              source-location=\"{}\" qos=false ! video/x-raw,format=NV12,width=1920,height=1080 ! fakesink sync=false",
@@ -309,7 +289,7 @@ fn main() {
             Err(reason) => failed(&what, &reason),
         }
     }
-    let Some((caps, buffers)) = frames(1920, 1080, 40) else { return };
+    let Some((caps, buffers)) = demo_frames(1920, 1080, 40) else { return };
     let (what, description) = (
         "deepfakedetect 1080p system memory",
         "deepfakedetect name=element backend=tensorrt ! fakesink sync=false",

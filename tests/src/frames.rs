@@ -6,6 +6,8 @@ use deepfake_kernels::{ColorSpace, Frame, PixelFormat, Plane};
 use gst::prelude::*;
 use gst_video::prelude::*;
 
+use crate::footage;
+
 /// One RGB frame and its place in the stream.
 #[derive(Clone, Debug)]
 pub struct Picture {
@@ -54,6 +56,27 @@ pub fn pull_frames(description: &str, mut each: impl FnMut(Picture)) {
         }
     }
     pipeline.set_state(gst::State::Null).expect("the pipeline stops");
+}
+
+/// The first frames of the demo's clip, which shows one face, scaled to that size as buffers of NV12 in system memory, and
+/// their caps. `None`, said aloud, without the footage.
+pub fn demo_frames(width: u32, height: u32, count: usize) -> Option<(gst::Caps, Vec<gst::Buffer>)> {
+    let clip = footage("WolfgangLanger_Pexels.mp4")?;
+    let description = format!(
+        "filesrc location=\"{}\" ! decodebin ! videoconvert ! videoscale ! video/x-raw,format=NV12,width={width},height={height} ! \
+         appsink name=frames sync=false",
+        clip.display()
+    );
+    let pipeline = gst::parse::launch(&description).ok()?.downcast::<gst::Pipeline>().ok()?;
+    let sink = pipeline.by_name("frames").and_downcast::<gst_app::AppSink>()?;
+    pipeline.set_state(gst::State::Playing).ok()?;
+    let (mut caps, mut buffers) = (None, Vec::new());
+    while let Some(sample) = sink.pull_sample().ok().filter(|_| buffers.len() < count) {
+        caps = sample.caps_owned();
+        buffers.extend(sample.buffer().and_then(|buffer| buffer.copy_deep().ok()));
+    }
+    pipeline.set_state(gst::State::Null).ok()?;
+    Some((caps?, buffers))
 }
 
 fn to_picture(sample: &gst::Sample) -> Picture {

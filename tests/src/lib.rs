@@ -12,7 +12,7 @@ use std::{
 };
 
 pub use faces::{measure_faces, FaceMeasure};
-pub use frames::{pull_frames, Picture};
+pub use frames::{demo_frames, pull_frames, Picture};
 pub use pipeline::{run_to_end, Ended};
 pub use similarity::Histogram;
 pub use statistics::{correlation, median};
