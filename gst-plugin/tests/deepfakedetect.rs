@@ -663,7 +663,7 @@ fn statistics_count_frames_and_faces_and_time_their_stages() {
     }
     assert_eq!((bench.stat("frames"), bench.stat("faces")), (3, 3));
     let stats = bench.element.property::<gst::Structure>("stats");
-    for stage in ["track", "sample", "classify", "engine"] {
+    for stage in ["track", "sample", "classify", "wait", "engine"] {
         let ms = stats.get::<f64>(stage).unwrap();
         assert!(ms > 0.0 && ms <= stats.get::<f64>("total").unwrap(), "{stage}: {stats}");
     }

@@ -122,7 +122,7 @@ impl ObjectSubclass for DeepfakeDetect {
     type ParentType = gst_base::BaseTransform;
 
     fn new() -> Self {
-        let stages = [Stage::Track, Stage::Sample, Stage::Classify];
+        let stages = [Stage::Track, Stage::Sample, Stage::Classify, Stage::Wait];
         Self {
             settings: Mutex::default(),
             state: Mutex::default(),
