@@ -141,8 +141,10 @@ pub struct Fomm {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fwa {
-    /// Name of the output: one logit a face, above 0 leaning fake.
+    /// Name of the output: one logit a face, above 0 leaning fake; or, with a `fake_class`, two logits.
     pub output: String,
+    /// Which of two logits is the one of fakes, 0 or 1. Without it the network has but one.
+    pub fake_class: Option<usize>,
     /// Probability from which on a face is called fake.
     pub threshold: f32,
     /// Between these probabilities a face is called neither.
@@ -403,6 +405,13 @@ impl Document {
             if !inside(fwa.threshold) || !inside(low) || !inside(high) || low > high {
                 return Err("fwa.threshold and fwa.uncertain must lie in 0..1, in order".into());
             }
+            if fwa.fake_class.is_some_and(|class| class > 1) {
+                return Err("fwa.fake_class must be 0 or 1".into());
+            }
+            // The published network has two outputs, and taking one of them for the other would turn every verdict around.
+            if self.model.kind == Kind::DspFwa && fwa.fake_class.is_none() {
+                return Err("kind DspFwa needs fwa.fake_class".into());
+            }
         }
         let (section, present) = match self.model.kind {
             Kind::Fomm => ("fomm", self.fomm.is_some()),
@@ -491,6 +500,8 @@ uncertain = [0.3, 0.4]
             ("toy.onnx", "/toy.onnx", "leaves the model's folder"),
             ("scale = 1.2", "scale = -1.0", "crop.scale"),
             ("uncertain = [0.3, 0.4]", "uncertain = [0.5, 0.4]", "in order"),
+            ("threshold = 0.4", "threshold = 0.4\nfake_class = 2", "must be 0 or 1"),
+            ("kind = \"fwa\"", "kind = \"dsp-fwa\"", "needs fwa.fake_class"),
             ("kind = \"fwa\"", "kind = \"fomm\"", "needs a section [fomm]"),
             ("kind = \"fwa\"", "kind = \"other\"", "unknown variant"),
             ("origin = \"o\"", "origin = \"o\"\nextra = 1", "unknown field"),

@@ -1,7 +1,8 @@
 //! The face-warping-artifact classifier.
 //!
 //! Li and Lyu, "Exposing DeepFake Videos By Detecting Face Warping Artifacts", 2019: a swapped face was warped to fit,
-//! which leaves it at another resolution than what surrounds it.
+//! which leaves it at another resolution than what surrounds it. Their second network, DSP-FWA, differs from the first in
+//! what it pools, which is the network's own business: here both are crops in, one or two logits out.
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ const JITTER: [[f32; 3]; MOST_CROPS] = [
     [0.0, 0.0, 0.92],
 ];
 
-/// A model of kind `fwa`, ready to run.
+/// A model of kind `fwa` or `dsp-fwa`, ready to run.
 #[derive(Debug)]
 pub struct Fwa {
     device: Device,
@@ -41,6 +42,7 @@ pub struct Fwa {
     spec: SampleSpec,
     crop: Crop,
     output: String,
+    fake_class: Option<usize>,
     threshold: f32,
     uncertain_from: f32,
     graph: Graph,
@@ -94,8 +96,11 @@ impl Fwa {
         scores: &mut Vec<Vec<(Rect, f32)>>,
     ) -> Result<()> {
         let batch = faces.len() * crops;
-        let Self { device, engine, spec, crop, output, graph, maps, input, given, logits, .. } = self;
-        let crop = &*crop;
+        let Self {
+            device, engine, spec, crop, output, fake_class, graph, maps, input, given, logits, ..
+        } = self;
+        let (crop, fake_class) = (&*crop, *fake_class);
+        let classes = if fake_class.is_some() { 2 } else { 1 };
         let squares = |face: &Rect| {
             let face = *face;
             JITTER[..crops].iter().map(move |jitter| crop_square(crop, face, *jitter))
@@ -115,21 +120,19 @@ impl Fwa {
             times.measure_engine(Stage::Classify, || engine.run(device, &[("input", input)], outputs))
         })?;
         times.measure(Stage::Wait, || device.download([(&*given, &mut *logits)]))?;
-        if logits.len() != given_batch {
+        if logits.len() != given_batch * classes {
             return Err(Error::Network {
                 name: output.clone(),
                 reason: format!(
-                    "gave {:?} where one logit each of {given_batch} crops was due",
+                    "gave {:?} where of {given_batch} crops {classes} logit(s) each were due",
                     logits.shape()
                 ),
             });
         }
-        let logits = logits.data()[..batch].chunks_exact(crops);
-        scores.extend(
-            faces.iter().zip(logits).map(|(face, logits)| {
-                squares(face).zip(logits.iter().map(|&logit| sigmoid(logit))).collect()
-            }),
-        );
+        let logits = logits.data()[..batch * classes].chunks_exact(crops * classes);
+        scores.extend(faces.iter().zip(logits).map(|(face, logits)| {
+            squares(face).zip(logits.chunks_exact(classes).map(|of| probability(of, fake_class))).collect()
+        }));
         Ok(())
     }
 }
@@ -140,7 +143,7 @@ impl Probe for Fwa {
     /// # Errors
     /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
     fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
-        if manifest.model().kind != Kind::Fwa {
+        if !matches!(manifest.model().kind, Kind::Fwa | Kind::DspFwa) {
             return Err(Error::Manifest {
                 path: manifest.path().to_owned(),
                 reason: format!(
@@ -156,6 +159,7 @@ impl Probe for Fwa {
             spec: manifest.sample_spec(crop.border()),
             crop,
             output: fwa.output.clone(),
+            fake_class: fwa.fake_class,
             threshold: fwa.threshold,
             uncertain_from: fwa.uncertain[0],
             graph: Graph::default(),
@@ -194,6 +198,15 @@ fn padded(batch: usize) -> usize {
     }
 }
 
+/// That a crop with these logits is of a fake: of one the sigmoid, of two the softmax of the class.
+fn probability(logits: &[f32], fake_class: Option<usize>) -> f32 {
+    match (logits, fake_class) {
+        ([logit], _) => sigmoid(*logit),
+        ([fake, real], Some(0)) | ([real, fake], _) => sigmoid(fake - real),
+        _ => f32::NAN,
+    }
+}
+
 fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
@@ -208,7 +221,12 @@ pub fn face_score(crops: &[(Rect, f32)]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
+    use deepfake_kernels::{ColorSpace, PixelFormat, Plane};
+
     use super::*;
+    use crate::{engine::EngineOptions, zoo};
 
     #[test]
     fn the_score_of_several_crops_is_the_mean_of_the_higher_half() {
@@ -216,6 +234,85 @@ mod tests {
         assert_eq!(face_score(&crops(&[0.5])), 0.5);
         let score = face_score(&crops(&[0.0, 1.0, 0.5]));
         assert!((score - 0.75).abs() < 1e-6, "{score}");
+    }
+
+    #[test]
+    fn two_logits_become_the_softmax_of_the_class_of_fakes() {
+        let softmax = |a: f32, b: f32| a.exp() / (a.exp() + b.exp());
+        assert!((probability(&[1.5, -0.25], Some(0)) - softmax(1.5, -0.25)).abs() < 1e-6);
+        assert!((probability(&[1.5, -0.25], Some(1)) - softmax(-0.25, 1.5)).abs() < 1e-6);
+        assert!((probability(&[1.5], None) - sigmoid(1.5)).abs() < 1e-6);
+        assert_eq!(probability(&[900.0, -900.0], Some(0)), 1.0, "no overflow to something that is no number");
+    }
+
+    /// Red and blue of the left and of the right half of the picture that [`halves`] makes; green is 120.
+    const COLOURS: [[u8; 2]; 2] = [[200, 40], [40, 200]];
+    /// What Python makes of a picture of one of the colours alone (`test_resnet.py`).
+    const SCORES: [f32; 2] = [0.62285, 0.14628];
+
+    /// 400 x 200 pixels of RGB.
+    fn halves() -> Vec<u8> {
+        (0..400 * 200)
+            .flat_map(|pixel| {
+                let [red, blue] = COLOURS[pixel % 400 / 200];
+                [red, 120, blue]
+            })
+            .collect()
+    }
+
+    /// Scores by the committed random network of kind `dsp-fwa`.
+    fn dsp_fwa_scores(faces: &[Rect], crops: usize) -> Vec<Vec<(Rect, f32)>> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dsp-fwa-tiny/manifest.toml");
+        let platform = Platform::on_cpu(&EngineOptions::default(), "a test".into());
+        let mut fwa = Fwa::load(&zoo::find(path).unwrap(), &platform).unwrap();
+        assert_eq!((fwa.threshold(), fwa.uncertain_from()), (0.5, 0.5));
+        let pixels = halves();
+        let plane = Plane { data: &pixels, stride: 3 * 400 };
+        let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), 400, 200, vec![plane]).unwrap();
+        fwa.scores(&frame, faces, crops, &mut StageTimes::default()).unwrap()
+    }
+
+    #[test]
+    fn dsp_fwa_gives_every_crop_of_every_face_the_score_that_python_gives() {
+        let faces = [Rect::new(60.0, 60.0, 80.0, 80.0), Rect::new(260.0, 60.0, 80.0, 80.0)];
+        let scores = dsp_fwa_scores(&faces, MOST_CROPS);
+        assert_eq!(scores.len(), faces.len());
+        for (crops, expected) in scores.iter().zip(SCORES) {
+            assert_eq!(crops.len(), MOST_CROPS);
+            for (rect, score) in crops {
+                assert!((score - expected).abs() < 1e-3, "{rect:?}: {score}, not {expected}");
+            }
+            assert!((face_score(crops) - expected).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn the_crops_of_dsp_fwa_differ_and_the_five_highest_count() {
+        let scores = dsp_fwa_scores(&[Rect::new(160.0, 60.0, 80.0, 80.0)], MOST_CROPS);
+        let mut crops: Vec<f32> = scores[0].iter().map(|(_, score)| *score).collect();
+        crops.sort_by(f32::total_cmp);
+        assert!(crops[9] - crops[0] > 1e-3, "{crops:?}");
+        let expected = crops[5..].iter().sum::<f32>() / 5.0;
+        assert!((face_score(&scores[0]) - expected).abs() < 1e-6, "{crops:?}");
+    }
+
+    #[test]
+    fn a_network_with_another_number_of_outputs_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dsp-fwa-tiny");
+        fs::copy(from.join("dsp-fwa.onnx"), folder.path().join("dsp-fwa.onnx")).unwrap();
+        let text = fs::read_to_string(from.join("manifest.toml")).unwrap();
+        let text = text.replace("kind = \"dsp-fwa\"", "kind = \"fwa\"").replace("fake_class = 0\n", "");
+        let path = folder.path().join("manifest.toml");
+        fs::write(&path, text).unwrap();
+        let platform = Platform::on_cpu(&EngineOptions::default(), "a test".into());
+        let mut fwa = Fwa::load(&Manifest::read(&path).unwrap(), &platform).unwrap();
+        let pixels = halves();
+        let plane = Plane { data: &pixels, stride: 3 * 400 };
+        let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), 400, 200, vec![plane]).unwrap();
+        let face = [Rect::new(60.0, 60.0, 80.0, 80.0)];
+        let error = fwa.scores(&frame, &face, 1, &mut StageTimes::default()).unwrap_err();
+        assert!(error.to_string().contains("1 logit(s)"), "{error}");
     }
 
     #[test]

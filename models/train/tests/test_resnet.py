@@ -19,6 +19,7 @@ from deepfake_train.golden import Floats  # noqa: E402
 from deepfake_train.manifest import read, sha256  # noqa: E402
 from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.resnet import (  # noqa: E402
+    BGR_MEAN,
     DSP_FWA,
     FWA,
     TINY,
@@ -209,3 +210,18 @@ def test_random_networks_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
         main(["convert", "dsp-fwa", "--random", str(seed), "--preset", "tiny", "--out", str(out)])
         written.append(tomllib.loads((out / "manifest.toml").read_text(encoding="utf-8"))["file"][0])
     assert written[0] == written[1] != written[2]
+
+
+def test_the_model_of_the_rust_tests_is_the_network_of_its_seed() -> None:
+    """The Rust tests hold scores of this file against what the plugin makes of it."""
+    folder = Path(__file__).resolve().parents[2] / "tests/data/dsp-fwa-tiny"
+    assert read(folder)["fwa"]["fake_class"] == 0
+    model = random_resnet(TINY[DSP_FWA], seed=7)
+    colours = torch.tensor([[40.0, 120.0, 200.0], [200.0, 120.0, 40.0]])
+    pictures = (colours - torch.tensor(BGR_MEAN))[:, :, None, None].repeat(1, 1, 224, 224)
+    with torch.inference_mode():
+        expected = model(pictures)
+    produced = torch.from_numpy(logits(folder / "dsp-fwa.onnx", pictures))
+    # not 1e-4: the statistics come out of sums, which machines add up in their own order
+    assert (produced - expected).abs().max() <= 1e-3
+    assert np.allclose(produced.softmax(1)[:, 0], [0.62285, 0.14628], atol=1e-4)
