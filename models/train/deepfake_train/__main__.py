@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,31 @@ def _convert_mediapipe(arguments: argparse.Namespace) -> None:
     from .convert_mediapipe import convert_mediapipe
 
     convert_mediapipe(arguments.wheel, arguments.zoo, python=arguments.tf2onnx_python)
+
+
+def _convert_x2face(arguments: argparse.Namespace) -> None:
+    from .convert_x2face import convert_x2face, write_random_x2face
+    from .x2face import PRESETS
+
+    sampling = {
+        "align_corners": arguments.align_corners,
+        "resize_align_corners": arguments.resize_align_corners,
+    }
+    if arguments.random is not None:
+        config = replace(PRESETS[arguments.preset], **sampling)
+        preset, seed = arguments.preset, arguments.random
+        write_random_x2face(arguments.out, config=config, preset=preset, seed=seed, half=arguments.half)
+        return
+    if (arguments.licence is None) != (arguments.licence_file is None):
+        raise SystemExit("--licence and --licence-file go together")
+    terms = {}
+    if arguments.licence is not None:
+        terms = {
+            "licence": arguments.licence,
+            "terms": arguments.licence_file.read_text(encoding="utf-8"),
+            "origin": f"Converted from {arguments.checkpoint.name}.",
+        }
+    convert_x2face(arguments.checkpoint, arguments.out, half=arguments.half, **terms, **sampling)
 
 
 def _golden(arguments: argparse.Namespace) -> None:
@@ -173,6 +199,26 @@ def _parser() -> argparse.ArgumentParser:
     mediapipe.add_argument("--tf2onnx-python", type=Path, required=True, help="interpreter that has tf2onnx")
     mediapipe.add_argument("--zoo", type=Path, required=True)
     mediapipe.set_defaults(run=_convert_mediapipe)
+    x2face = convert.add_parser("x2face", help="an X2Face checkpoint in the published key layout, any widths")
+    origin = x2face.add_mutually_exclusive_group(required=True)
+    origin.add_argument("checkpoint", type=Path, nargs="?")
+    origin.add_argument("--random", type=int, metavar="SEED", help="random weights instead, for measurements")
+    x2face.add_argument(
+        "--preset", choices=("published", "tiny"), default="published", help="widths of a random model"
+    )
+    x2face.add_argument("--out", type=Path, required=True)
+    x2face.add_argument(
+        "--half", action=argparse.BooleanOptionalAction, default=True, help="half-precision twins (default)"
+    )
+    x2face.add_argument(
+        "--align-corners", action=argparse.BooleanOptionalAction, default=True, help="of the sampling"
+    )
+    x2face.add_argument(
+        "--resize-align-corners", action=argparse.BooleanOptionalAction, default=True, help="of the doubling"
+    )
+    x2face.add_argument("--licence", metavar="SPDX", help="of a checkpoint that is not the published one")
+    x2face.add_argument("--licence-file", type=Path, help="its text, needed with --licence")
+    x2face.set_defaults(run=_convert_x2face)
 
     golden = commands.add_parser("golden", help="make the golden data of the zoo")
     golden.add_argument("--fomm-weights", type=Path, required=True)

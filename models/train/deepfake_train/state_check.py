@@ -1,0 +1,54 @@
+"""Putting a state dict into a network, with a comparison that can be read where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+# Counts steps of training; PyTorch before 0.4.1 did not save it, and inference does not use it.
+COUNTER = "num_batches_tracked"
+LINES = 12
+
+
+class StateMismatchError(ValueError):
+    """Names or shapes of tensors are not those of the network."""
+
+
+def _listed(title: str, lines: list[str]) -> list[str]:
+    if not lines:
+        return []
+    rest = [f"  ... and {len(lines) - LINES} more"] if len(lines) > LINES else []
+    return [f"{len(lines)} {title}:", *lines[:LINES], *rest]
+
+
+def compare(expected: Mapping[str, Tensor], given: Mapping[str, object]) -> str:
+    """What is missing, not known or of another shape, for a human; empty if everything fits."""
+    wanted = {key: tuple(tensor.shape) for key, tensor in expected.items() if not key.endswith(COUNTER)}
+    missing = [f"  - {key} {shape}" for key, shape in wanted.items() if key not in given]
+    unknown, different = [], []
+    for key, value in given.items():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else f"({type(value).__name__})"
+        if key in wanted:
+            if shape != wanted[key]:
+                different.append(f"  ! {key}: {wanted[key]} expected, {shape} found")
+        elif key not in expected:
+            unknown.append(f"  + {key} {shape}")
+    parts = (("missing", missing), ("not known", unknown), ("of another shape", different))
+    return "\n".join(line for title, lines in parts for line in _listed(title, lines))
+
+
+def fit_state(network: nn.Module, state: Mapping[str, object], name: str) -> None:
+    """Gives the network the tensors of ``state`` as its own, in float32; every name and shape must fit.
+
+    The network may be on the device ``meta``. Raises ``StateMismatchError``.
+    """
+    expected = network.state_dict()
+    if difference := compare(expected, state):
+        raise StateMismatchError(f"{name} does not fit the network\n{difference}")
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    for key, tensor in expected.items():
+        if key not in tensors:
+            tensors[key] = tensor.new_zeros(tensor.shape, device="cpu")
+    network.load_state_dict(tensors, strict=True, assign=True)
