@@ -196,6 +196,7 @@ impl Inspector {
         let manifest = zoo::find(model)?;
         let settings = InspectSettings::default();
         let (tracker, fwa) = both(
+            platform.device(),
             || FaceTracker::load_on(platform, tracker_options(&settings)),
             || precision::load::<Fwa>(&manifest, platform),
         );

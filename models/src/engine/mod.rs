@@ -36,8 +36,16 @@ pub enum Backend {
     OnnxRuntime,
 }
 
-/// Does two things at the same time: most of what loading an engine takes is compiling, which one processor does.
-pub(crate) fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+/// Does two things, on a GPU at the same time: most of what loading an engine takes there is compiling, which one processor
+/// does. ONNX Runtime loads in no time, and threads that come and go at every start would only scatter its memory.
+pub(crate) fn both<A: Send, B>(
+    device: &Device,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if device.cuda().is_none() {
+        return (first(), second());
+    }
     std::thread::scope(|scope| {
         let first = scope.spawn(first);
         let second = second();

@@ -48,7 +48,7 @@ impl FaceDetector {
     /// As [`load`](Self::load).
     pub fn load_on(platform: &Platform) -> Result<Self> {
         let load = |model: &str| Network::load(model, platform);
-        let (short, full) = both(|| load(SHORT_RANGE_MODEL), || load(FULL_RANGE_MODEL));
+        let (short, full) = both(platform.device(), || load(SHORT_RANGE_MODEL), || load(FULL_RANGE_MODEL));
         Ok(Self { short: short?, full: full? })
     }
 

@@ -151,8 +151,11 @@ impl FaceTracker {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_on(platform: &Platform, options: TrackerOptions) -> Result<Self> {
-        let (network, detector) =
-            both(|| LandmarkNetwork::load_on(platform), || FaceDetector::load_on(platform));
+        let (network, detector) = both(
+            platform.device(),
+            || LandmarkNetwork::load_on(platform),
+            || FaceDetector::load_on(platform),
+        );
         Ok(Self {
             device: platform.device().clone(),
             intake: Intake::default(),

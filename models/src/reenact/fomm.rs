@@ -177,9 +177,10 @@ impl Probe for Fomm {
         }
         let crop = manifest.crop()?;
         let points = manifest.fomm()?.keypoints;
+        let device = platform.device();
         let load = |role: &str| platform.load(manifest, role, 1);
         let (generator, (keypoints, encoder)) =
-            both(|| load("generator"), || both(|| load("keypoints"), || load("encoder")));
+            both(device, || load("generator"), || both(device, || load("keypoints"), || load("encoder")));
         Ok(Self {
             device: platform.device().clone(),
             keypoints: keypoints?,

@@ -187,6 +187,7 @@ impl Reenactor {
         // The driver's face is followed beside the animation where that is possible.
         let beside = platform.fork()?;
         let (tracker, fomm) = both(
+            platform.device(),
             || FaceTracker::load_on(&beside, tracking.clone()),
             || precision::load::<Fomm>(&manifest, platform),
         );
