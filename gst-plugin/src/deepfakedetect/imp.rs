@@ -221,7 +221,6 @@ impl BaseTransformImpl for DeepfakeDetect {
         let applied = settings.inspect();
         inspector.set_settings(&applied);
         let status = engine::status("deepfakedetect-status", inspector.report());
-        let advice = inspector.advice().map(str::to_owned);
         gst::info!(CAT, imp = self, "{status}");
 
         lock(&self.stats).reset();
@@ -229,9 +228,6 @@ impl BaseTransformImpl for DeepfakeDetect {
         let state = State { inspector, applied, video: None, report, stream_id: None, summary_due: false };
         *lock(&self.state) = Some(state);
         self.post(status);
-        if let Some(advice) = advice {
-            gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{}", advice));
-        }
         Ok(())
     }
 

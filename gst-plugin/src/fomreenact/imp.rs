@@ -317,7 +317,6 @@ impl BaseTransformImpl for FomReenact {
         }
         let portraits = u64::from(portrait.is_some());
         let status = engine::status("fomreenact-status", reenactor.report());
-        let advice = reenactor.advice().map(str::to_owned);
         gst::info!(CAT, imp = self, "{status}");
 
         {
@@ -339,9 +338,6 @@ impl BaseTransformImpl for FomReenact {
             unusable: None,
         });
         self.post(status);
-        if let Some(advice) = advice {
-            gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{}", advice));
-        }
         Ok(())
     }
 

@@ -150,7 +150,6 @@ struct FaceRecord {
 /// Inspects the faces of a video.
 #[derive(Debug)]
 pub struct Inspector {
-    advice: Option<String>,
     device: Device,
     intake: Intake,
     fwa: Fwa,
@@ -200,12 +199,10 @@ impl Inspector {
             || FaceTracker::load_on(platform, tracker_options(&settings)),
             || precision::load::<Fwa>(&manifest, platform),
         );
-        let (fwa, advice) = fwa?;
         Ok(Self {
-            advice,
             device: platform.device().clone(),
             intake: Intake::default(),
-            fwa,
+            fwa: fwa?,
             tracker: tracker?,
             settings,
             records: BTreeMap::new(),
@@ -218,11 +215,6 @@ impl Inspector {
     /// Which backend runs the network, and why.
     pub fn report(&self) -> &BackendReport {
         self.fwa.report()
-    }
-
-    /// What the user should be warned of, if anything: half precision that does not do for this model.
-    pub fn advice(&self) -> Option<&str> {
-        self.advice.as_deref()
     }
 
     /// The model's own threshold.

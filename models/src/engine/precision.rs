@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     io::Cursor,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use deepfake_kernels::{ColorSpace, Device, Frame, PixelFormat, Plane, Tensor};
@@ -30,18 +30,18 @@ pub(crate) trait Probe: Sized {
     fn probe(&mut self, picture: &Frame<'_>) -> Result<Tensor>;
 }
 
-/// Loads a model as precisely as the platform's options say, which for [`Precision::Auto`] takes a check. Tells what the
-/// user should know of the outcome, if anything.
+/// Loads a model as precisely as the platform's options say, which for [`Precision::Auto`] takes a check. Warns of half
+/// precision that does not do for this model.
 ///
 /// # Errors
 /// Those of [`Probe::load`] in the precision that is taken in the end.
-pub(crate) fn load<M: Probe>(manifest: &Manifest, platform: &Platform) -> Result<(M, Option<String>)> {
+pub(crate) fn load<M: Probe>(manifest: &Manifest, platform: &Platform) -> Result<M> {
     if platform.device().cuda().is_none() || platform.options().precision != Precision::Auto {
-        return Ok((M::load(manifest, platform)?, None));
+        return M::load(manifest, platform);
     }
     let advice = match M::load(manifest, &platform.with_precision(Precision::Fp16)) {
         Ok(mut model) => match agrees(manifest, platform, &mut model) {
-            Ok(difference) if difference <= TOLERANCE => return Ok((model, None)),
+            Ok(difference) if difference <= TOLERANCE => return Ok(model),
             Ok(difference) => format!(
                 "half precision changes what model {} gives by {:.1} %; TF32 is used instead",
                 manifest.model().name,
@@ -51,31 +51,40 @@ pub(crate) fn load<M: Probe>(manifest: &Manifest, platform: &Platform) -> Result
         },
         // A model without a form in half precision is nothing to talk of.
         Err(Error::Manifest { .. }) => {
-            return Ok((M::load(manifest, &platform.with_precision(Precision::Tf32))?, None))
+            return M::load(manifest, &platform.with_precision(Precision::Tf32));
         }
         Err(error) => format!("half precision does not work ({error}); TF32 is used instead"),
     };
-    Ok((M::load(manifest, &platform.with_precision(Precision::Tf32))?, Some(advice)))
+    let model = M::load(manifest, &platform.with_precision(Precision::Tf32))?;
+    platform.options().warnings.warn(&advice);
+    Ok(model)
 }
 
 /// Relative difference of the model's result to the exact one.
 fn agrees<M: Probe>(manifest: &Manifest, platform: &Platform, model: &mut M) -> Result<f32> {
-    /// Exact results by model and role, so that several elements compute them once.
-    static EXACT: OnceCell<Mutex<HashMap<String, Tensor>>> = OnceCell::new();
+    /// Exact results by the hashes of the models' files, so that several elements compute them once.
+    static EXACT: OnceCell<Mutex<HashMap<String, Arc<Tensor>>>> = OnceCell::new();
     let key: String = manifest.hashes().collect::<Vec<_>>().join(" ");
     let result = run(model, platform.device())?;
-    let mut exact = EXACT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    if !exact.contains_key(&key) {
-        let on_cpu = Platform::on_cpu(platform.options(), "a check".into());
-        // Without ONNX Runtime the GPU's own 32 bits have to do.
-        let value = M::load(manifest, &on_cpu)
-            .and_then(|mut model| run(&mut model, on_cpu.device()))
-            .or_else(|_| {
-                run(&mut M::load(manifest, &platform.with_precision(Precision::Fp32))?, platform.device())
-            })?;
-        exact.insert(key.clone(), value);
-    }
-    Ok(difference(result.data(), exact[&key].data()))
+    let known = || EXACT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known().get(&key).cloned();
+    let exact = match found {
+        Some(exact) => exact,
+        None => {
+            // Not under the lock: loading tells of its progress, and whoever hears of that may load another model.
+            let on_cpu = Platform::on_cpu(platform.options(), "a check".into());
+            // Without ONNX Runtime the GPU's own 32 bits have to do.
+            let exact = M::load(manifest, &on_cpu)
+                .and_then(|mut model| run(&mut model, on_cpu.device()))
+                .or_else(|_| {
+                    run(&mut M::load(manifest, &platform.with_precision(Precision::Fp32))?, platform.device())
+                })
+                .map(Arc::new)?;
+            known().insert(key, Arc::clone(&exact));
+            exact
+        }
+    };
+    Ok(difference(result.data(), exact.data()))
 }
 
 fn run<M: Probe>(model: &mut M, device: &Device) -> Result<Tensor> {

@@ -124,7 +124,6 @@ enum Sighting {
 /// Animates a portrait.
 #[derive(Debug)]
 pub struct Reenactor {
-    advice: Option<String>,
     intake: Intake,
     outlet: Outlet,
     /// Where the driver's face is tracked.
@@ -191,9 +190,7 @@ impl Reenactor {
             || FaceTracker::load_on(&beside, tracking.clone()),
             || precision::load::<Fomm>(&manifest, platform),
         );
-        let (fomm, advice) = fomm?;
         Ok(Self {
-            advice,
             intake: Intake::default(),
             outlet: Outlet::default(),
             tracker: tracker?,
@@ -204,7 +201,7 @@ impl Reenactor {
             driver: Driver::default(),
             animator: Animator {
                 device: platform.device().clone(),
-                fomm,
+                fomm: fomm?,
                 settings: ReenactSettings::default(),
                 portrait: Portrait::default(),
                 smoother: Smoother::default(),
@@ -223,11 +220,6 @@ impl Reenactor {
     /// Which backend runs the networks, and why.
     pub fn report(&self) -> &BackendReport {
         self.animator.fomm.report()
-    }
-
-    /// What the user should be warned of, if anything: half precision that does not do for this model.
-    pub fn advice(&self) -> Option<&str> {
-        self.advice.as_deref()
     }
 
     /// Width and height of the picture that the output shows: the portrait's whole one with [`Composition::Scene`], once
