@@ -535,6 +535,25 @@ fn an_element_that_nobody_gives_a_context_makes_one_and_tells_the_others() {
 }
 
 #[test]
+fn an_element_offers_a_context_from_ready_on_and_keeps_none_in_null() {
+    if !gpu() {
+        return;
+    }
+    for name in ELEMENTS {
+        let (element, _bus) = element(name);
+        element.set_property_from_str("backend", "tensorrt");
+        element.set_state(gst::State::Ready).unwrap();
+        assert!(context_of(&element).is_some(), "{name}: decoders upstream will make one of their own");
+        element.set_state(gst::State::Null).unwrap();
+        assert!(
+            context_of(&element).is_none(),
+            "{name} holds on to the context of a pipeline that it may have left"
+        );
+        element.set_bus(None);
+    }
+}
+
+#[test]
 fn three_hundred_frames_take_no_memory_of_the_gpu() {
     if gpu() {
         alone("many_frames", |_| ());

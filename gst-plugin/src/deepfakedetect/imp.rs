@@ -199,7 +199,12 @@ impl ElementImpl for DeepfakeDetect {
             let settings = lock(&self.settings).engine.clone();
             self.gpu.prepare(self.obj().upcast_ref(), &settings);
         }
-        self.parent_change_state(transition)
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::ReadyToNull {
+            // What was found on the way to READY belongs to this pipeline, not to the next that the element may be put in.
+            self.gpu.stop();
+        }
+        result
     }
 
     fn set_context(&self, context: &gst::Context) {

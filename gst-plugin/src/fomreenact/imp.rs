@@ -295,6 +295,10 @@ impl ElementImpl for FomReenact {
         }
         let result = self.parent_change_state(transition);
         let failed_to_start = transition == gst::StateChange::ReadyToPaused && result.is_err();
+        if transition == gst::StateChange::ReadyToNull {
+            // What was found on the way to READY belongs to this pipeline, not to the next that the element may be put in.
+            self.gpu.stop();
+        }
         if transition == gst::StateChange::PausedToReady || failed_to_start {
             self.slot.stop();
             self.slot.clear();

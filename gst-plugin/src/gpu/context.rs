@@ -57,6 +57,11 @@ impl Context {
         unsafe { (self.library.cuda_context_get_handle)(self.as_ptr()) }
     }
 
+    /// Number of its GPU.
+    fn device_id(&self) -> u32 {
+        self.object.property("cuda-device-id")
+    }
+
     /// The functions that made it.
     pub fn library(&self) -> &'static Library {
         self.library
@@ -128,6 +133,9 @@ impl ContextHolder {
     /// Why there is none, in words for the user.
     pub fn ensure(&self, element: &gst::Element, device_id: i32) -> Result<Context, String> {
         let library = library()?;
+        // One found on the way to READY, before the device was chosen, is no answer to that choice.
+        let wanted = u32::try_from(device_id).unwrap_or(0);
+        self.lock().take_if(|held| held.device_id() != wanted);
         self.search(element);
         if let Some(context) = self.get() {
             return Ok(context);
