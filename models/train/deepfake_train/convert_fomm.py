@@ -9,7 +9,8 @@ import onnx
 from .checkpoint import load_fomm
 from .fomm import PRESETS, Fomm
 from .fomm_onnx import SIZE, encoder_graph, generator_graph, keypoint_graph
-from .manifest import Manifest, half_role
+from .manifest import Manifest, square_input
+from .onnx_graph import save_graphs
 from .random_fomm import random_fomm
 
 LITE_SUMMARY = "Compact first-order motion model: animates a portrait with the head motion of a driving face."
@@ -37,14 +38,9 @@ def write_fomm(
 ) -> None:
     """Writes the graphs of a model and its manifest, with half-precision twins if ``half``."""
     out.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for role, graph in fomm_graphs(model).items():
-        files[role] = f"{role}.onnx"
-        onnx.save(graph, out / files[role])
+    files = save_graphs(fomm_graphs(model), out)
     if half:
-        for role, graph in fomm_graphs(model, half=True).items():
-            files[half_role(role)] = f"{role}-fp16.onnx"
-            onnx.save(graph, out / files[half_role(role)])
+        files |= save_graphs(fomm_graphs(model, half=True), out, half=True)
     config = model.config
     width = model.generator.down_blocks[-1].norm.num_features
     side = SIZE >> config.generator.down_blocks
@@ -56,14 +52,7 @@ def write_fomm(
         origin=origin,
         files=files,
         sections={
-            "input": {
-                "width": SIZE,
-                "height": SIZE,
-                "layout": "nchw",
-                "channels": "rgb",
-                "mean": [0.0, 0.0, 0.0],
-                "std": [1.0, 1.0, 1.0],
-            },
+            "input": square_input(SIZE),
             "crop": {"scale": 1.7, "shift": [0.0, -0.06], "border": "replicate"},
             "fomm": {
                 "keypoints": config.keypoints,

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from .half_precision import half_trunk
-from .manifest import Manifest, half_role
+from .manifest import Manifest, half_role, square_input
 
 # sigmoid(-0.34), and sigmoid(-0.85): see the model card
 THRESHOLD = 0.416
@@ -39,14 +39,7 @@ def convert_fwa(weights: Path, out: Path) -> None:
         "the trunk starts from torchvision's MobileNetV2 ImageNet weights.",
         files={"network": "fwa-lite.onnx", half_role("network"): "fwa-lite-fp16.onnx"},
         sections={
-            "input": {
-                "width": 224,
-                "height": 224,
-                "layout": "nchw",
-                "channels": "rgb",
-                "mean": [0.485, 0.456, 0.406],
-                "std": [0.229, 0.224, 0.225],
-            },
+            "input": square_input(224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
             "crop": CROP,
             "fwa": {"output": "logit", "threshold": THRESHOLD, "uncertain": UNCERTAIN},
         },

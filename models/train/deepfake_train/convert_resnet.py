@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .checkpoint import State, read_tensors
 from .half_precision import half_trunk
-from .manifest import Manifest, half_role, sha256
+from .manifest import Manifest, half_role, sha256, square_input
 from .resnet import BGR_MEAN, DSP_FWA, FWA, SIZE, TINY, ResNet, ResNetConfig, random_resnet
 from .resnet_onnx import OUTPUT, classifier_graph
+from .state_check import differences
 
 NETWORKS = {"dsp-fwa": DSP_FWA, "fwa": FWA}
 # the name of the trunk in DSP-FWA's own class, which wraps torchvision's network twice; ours; torchvision's
@@ -61,15 +62,11 @@ def _expected(config: ResNetConfig) -> dict[str, tuple[int, ...]]:
 
 def _differences(state: State, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
     """The first few of what is missing (-), of another shape (~) and too much (+), a line each."""
-    found = {key: tuple(value.shape) for key, value in state.items()}
+    found = differences(expected, state)
     sorts = (
-        [f"  - {key} {list(shape)}" for key, shape in expected.items() if key not in found],
-        [
-            f"  ~ {key} {list(found[key])} instead of {list(shape)}"
-            for key, shape in expected.items()
-            if key in found and found[key] != shape
-        ],
-        [f"  + {key} {list(shape)}" for key, shape in found.items() if key not in expected],
+        [f"  - {key} {list(shape)}" for key, shape in found.missing],
+        [f"  ~ {key} {list(shape)} instead of {list(wanted)}" for key, wanted, shape in found.different],
+        [f"  + {key} {list(shape)}" for key, shape in found.unknown],
     )
     lines = []
     for sort in sorts:
@@ -93,11 +90,11 @@ def load_classifier(path: Path, config: ResNetConfig) -> State:
         name = key.removeprefix(prefix)
         # with and without the prefix: neither may quietly win
         named[f"{key} (twice)" if name in named else name] = value
-    differences = _differences(named, _expected(config))
-    if differences:
+    odd = _differences(named, _expected(config))
+    if odd:
         raise ValueError(
             f"{path} does not hold the wanted network (- missing, ~ other shape, + too much):\n"
-            + "\n".join(differences)
+            + "\n".join(odd)
         )
     broken = [key for key, value in named.items() if not bool(torch.isfinite(value).all())]
     if broken:
@@ -133,14 +130,12 @@ def write_classifier(
         origin=origin,
         files=files,
         sections={
-            "input": {
-                "width": SIZE,
-                "height": SIZE,
-                "layout": "nchw",
-                "channels": "bgr",
-                "mean": [round(value / 255, 7) for value in BGR_MEAN],
-                "std": [round(1 / 255, 10)] * 3,
-            },
+            "input": square_input(
+                SIZE,
+                channels="bgr",
+                mean=[round(value / 255, 7) for value in BGR_MEAN],
+                std=[round(1 / 255, 10)] * 3,
+            ),
             "crop": CROP,
             "fwa": {
                 "output": OUTPUT,

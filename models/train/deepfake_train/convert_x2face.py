@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .checkpoint import read_tensors
-from .manifest import Manifest, half_role
+from .manifest import Manifest, square_input
+from .onnx_graph import save_graphs
 from .random_x2face import random_x2face
 from .state_check import fit_state
 from .x2face import LEVELS, PRESETS, SIZE, X2Face, X2FaceConfig
@@ -155,12 +156,9 @@ def write_x2face(
     """
     out.mkdir(parents=True, exist_ok=True)
     name = out.resolve().name
-    files = {}
-    for twins in (False, True) if half else (False,):
-        for role, graph in x2face_graphs(model, half=twins).items():
-            key, file = (half_role(role), f"{role}-fp16.onnx") if twins else (role, f"{role}.onnx")
-            onnx.save(graph, out / file)
-            files[key] = file
+    files = save_graphs(x2face_graphs(model), out)
+    if half:
+        files |= save_graphs(x2face_graphs(model, half=True), out, half=True)
     config = model.config
     Manifest(
         name=name,
@@ -170,14 +168,7 @@ def write_x2face(
         origin=origin,
         files=files,
         sections={
-            "input": {
-                "width": SIZE,
-                "height": SIZE,
-                "layout": "nchw",
-                "channels": "rgb",
-                "mean": [0.0, 0.0, 0.0],
-                "std": [1.0, 1.0, 1.0],
-            },
+            "input": square_input(SIZE),
             "crop": {"scale": 1.6, "shift": [0.0, -0.06], "border": "replicate"},
             "x2face": {
                 "align_corners": config.align_corners,

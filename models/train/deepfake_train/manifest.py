@@ -22,6 +22,24 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def square_input(
+    side: int,
+    *,
+    channels: str = "rgb",
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+) -> dict[str, Any]:
+    """The section ``input`` of a network that takes square planar pictures, in 0..1 unless said otherwise."""
+    return {
+        "width": side,
+        "height": side,
+        "layout": "nchw",
+        "channels": channels,
+        "mean": list(mean),
+        "std": list(std),
+    }
+
+
 @dataclass(frozen=True)
 class Manifest:
     """One model; ``files`` maps roles to files beside the manifest, ``sections`` are written as they are."""

@@ -6,13 +6,16 @@ small, fast and the same on every runtime.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from .manifest import half_role
 
 Array = NDArray[Any]
 Shape = Sequence[int | str]
@@ -162,3 +165,13 @@ class GraphWriter:
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, *, half: bool = False) -> dict[str, str]:
+    """Writes graphs by role, as half-precision twins if ``half``; their files by the manifest's roles."""
+    files = {}
+    for role, graph in graphs.items():
+        name = half_role(role) if half else role
+        files[name] = f"{name}.onnx"
+        onnx.save(graph, folder / files[name])
+    return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -22,19 +23,51 @@ def _listed(title: str, lines: list[str]) -> list[str]:
     return [f"{len(lines)} {title}:", *lines[:LINES], *rest]
 
 
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How tensors by name differ from those of a network."""
+
+    missing: list[tuple[str, Shape]]
+    # Name, shape wanted, and shape found, or the type of what is no tensor.
+    different: list[tuple[str, Shape, Shape | str]]
+    unknown: list[tuple[str, Shape | str]]
+
+
+def differences(wanted: Mapping[str, Shape], given: Mapping[str, object]) -> Differences:
+    """Compares names and shapes; the order of each kind is that of the mapping its names come from."""
+    shapes = {
+        key: tuple(value.shape) if isinstance(value, Tensor) else f"({type(value).__name__})"
+        for key, value in given.items()
+    }
+    return Differences(
+        missing=[(key, shape) for key, shape in wanted.items() if key not in shapes],
+        different=[
+            (key, shape, shapes[key])
+            for key, shape in wanted.items()
+            if key in shapes and shapes[key] != shape
+        ],
+        unknown=[(key, shape) for key, shape in shapes.items() if key not in wanted],
+    )
+
+
 def compare(expected: Mapping[str, Tensor], given: Mapping[str, object]) -> str:
     """What is missing, not known or of another shape, for a human; empty if everything fits."""
-    wanted = {key: tuple(tensor.shape) for key, tensor in expected.items() if not key.endswith(COUNTER)}
-    missing = [f"  - {key} {shape}" for key, shape in wanted.items() if key not in given]
-    unknown, different = [], []
-    for key, value in given.items():
-        shape = tuple(value.shape) if isinstance(value, Tensor) else f"({type(value).__name__})"
-        if key in wanted:
-            if shape != wanted[key]:
-                different.append(f"  ! {key}: {wanted[key]} expected, {shape} found")
-        elif key not in expected:
-            unknown.append(f"  + {key} {shape}")
-    parts = (("missing", missing), ("not known", unknown), ("of another shape", different))
+    counters = {key for key in expected if key.endswith(COUNTER)}
+    found = differences(
+        {key: tuple(tensor.shape) for key, tensor in expected.items() if key not in counters},
+        {key: value for key, value in given.items() if key not in counters},
+    )
+    parts = (
+        ("missing", [f"  - {key} {shape}" for key, shape in found.missing]),
+        ("not known", [f"  + {key} {shape}" for key, shape in found.unknown]),
+        (
+            "of another shape",
+            [f"  ! {key}: {wanted} expected, {shape} found" for key, wanted, shape in found.different],
+        ),
+    )
     return "\n".join(line for title, lines in parts for line in _listed(title, lines))
 
 
