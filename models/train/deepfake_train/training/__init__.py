@@ -1,0 +1,1 @@
+"""What all training here shares: the loop with its run folder, the averaged weights, the plots."""
