@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 def plot_losses(table: Path, picture: Path) -> None:
-    """Draws each column of ``losses.csv`` over its steps, each in its own panel; nothing if it has no rows."""
+    """Draws each column of ``losses.csv`` over its steps, each in its panel; nothing if it has no rows."""
     if not table.exists():
         return
     with table.open(encoding="utf-8", newline="") as file:

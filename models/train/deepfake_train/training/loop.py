@@ -98,8 +98,8 @@ def step_seed(seed: int, step: int, purpose: str = "") -> int:
 def run(training: Training, folder: Path, schedule: Schedule, settings: Mapping[str, Any]) -> int:
     """Trains in ``folder``, going on from what lies there; the number of steps done in all.
 
-    ``settings`` is what makes the run what it is (seed, data, widths, weights of the losses), as plain data: it
-    is kept in the folder, and a folder that was begun with other settings is refused (``RunMismatchError``).
+    ``settings`` is what makes the run what it is (seed, data, widths, weights of the losses), as plain data.
+    It is kept in the folder, and one that was begun with other settings is refused (``RunMismatchError``).
     Raises ``LossNotFiniteError`` if a loss is not finite; the last checkpoint stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
