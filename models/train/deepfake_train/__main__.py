@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .commands import convert, measure, pictures
+from .commands import convert, measure, pictures, train
 
-GROUPS = (convert, measure, pictures)
+GROUPS = (convert, measure, pictures, train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
