@@ -22,6 +22,8 @@ Points = NDArray[np.float32]
 
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263
 REFINEMENTS = 2
+MOST_OVERLAP = 0.3
+"""Boxes of which more than this is common are of the same face."""
 
 
 class Box(NamedTuple):
@@ -31,6 +33,13 @@ class Box(NamedTuple):
     y: float
     side: float
     score: float
+
+
+class Mesh(NamedTuple):
+    """Landmarks of a face, 468 x 3 (depth too is in pixels), and how surely there is one, 0..1."""
+
+    points: Points
+    presence: float
 
 
 def square(
@@ -60,6 +69,11 @@ class FaceFinder:
 
     def box(self, picture: Picture) -> Box | None:
         """The best face, or none."""
+        boxes = self.boxes(picture)
+        return boxes[0] if boxes else None
+
+    def boxes(self, picture: Picture) -> list[Box]:
+        """All faces, the most certain first; of boxes that overlap only the best is kept."""
         height, width = picture.shape[:2]
         size, reach = self._detector_manifest["input"]["width"], float(max(height, width))
         patch, _ = square(picture, (width - 1) / 2, (height - 1) / 2, reach, size)
@@ -68,44 +82,64 @@ class FaceFinder:
             [about["boxes"], about["scores"]],
             {self._detector.get_inputs()[0].name: _tensor(patch, self._detector_manifest)},
         )
-        best = int(logits.argmax())
-        score = 1 / (1 + math.exp(-float(logits.reshape(-1)[best])))
-        if score < about["score_threshold"]:
-            return None
-        x, y, wide, high = boxes[0, best, :4] / size
-        middle = self._anchors[best] + (x, y) - 0.5
-        return Box(
-            float(middle[0] * reach + width / 2),
-            float(middle[1] * reach + height / 2),
-            float(max(wide, high) * reach),
-            score,
-        )
+        scores = 1 / (1 + np.exp(-logits.reshape(-1).astype(np.float64)))
+        kept: list[Box] = []
+        for index in np.argsort(-scores, kind="stable"):
+            if scores[index] < about["score_threshold"]:
+                break
+            x, y, wide, high = boxes[0, index, :4] / size
+            middle = self._anchors[index] + (x, y) - 0.5
+            box = Box(
+                float(middle[0] * reach + width / 2),
+                float(middle[1] * reach + height / 2),
+                float(max(wide, high) * reach),
+                float(scores[index]),
+            )
+            if all(_overlap(box, other) < MOST_OVERLAP for other in kept):
+                kept.append(box)
+        return kept
 
     def points(self, picture: Picture) -> Points | None:
         """468 x 2 points of the best face, or none."""
         box = self.box(picture)
-        if box is None:
-            return None
+        return None if box is None else self.mesh(picture, box).points[:, :2]
+
+    def mesh(self, picture: Picture, box: Box) -> Mesh:
+        """The landmarks of the face in a box."""
         x, y, side, angle = box.x, box.y, box.side, 0.0
         factor = self._mesh_manifest["landmarks"]["crop_scale"]
-        points = np.empty((0, 2), np.float32)
+        mesh = Mesh(np.empty((0, 3), np.float32), 0.0)
         for _ in range(1 + REFINEMENTS):
-            points = self._mesh_points(picture, x, y, factor * side, angle)
+            mesh = self._mesh_points(picture, x, y, factor * side, angle)
+            points = mesh.points[:, :2]
             low, high = points.min(0), points.max(0)
             (x, y), side = (low + high) / 2, float((high - low).max())
             across = points[RIGHT_EYE_OUTER] - points[LEFT_EYE_OUTER]
             angle = math.atan2(across[1], across[0])
-        return points
+        return mesh
 
-    def _mesh_points(self, picture: Picture, x: float, y: float, side: float, angle: float) -> Points:
-        size = self._mesh_manifest["input"]["width"]
+    def _mesh_points(self, picture: Picture, x: float, y: float, side: float, angle: float) -> Mesh:
+        size, about = self._mesh_manifest["input"]["width"], self._mesh_manifest["landmarks"]
         patch, back = square(picture, x, y, side, size, angle)
-        name = self._mesh_manifest["landmarks"]["output"]
-        (output,) = self._mesh.run(
-            [name], {self._mesh.get_inputs()[0].name: _tensor(patch, self._mesh_manifest)}
+        output, presence = self._mesh.run(
+            [about["output"], about["presence"]],
+            {self._mesh.get_inputs()[0].name: _tensor(patch, self._mesh_manifest)},
         )
-        local = output.reshape(-1, 3)[:, :2]
-        return (local @ back[:, :2].T + back[:, 2]).astype(np.float32)
+        local = output.reshape(-1, 3)
+        flat = local[:, :2] @ back[:, :2].T + back[:, 2]
+        depth = local[:, 2:] * (side / size)
+        return Mesh(
+            np.hstack((flat, depth)).astype(np.float32), 1 / (1 + math.exp(-float(presence.reshape(-1)[0])))
+        )
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Intersection over union of the two squares."""
+    wide, high = (
+        max(0.0, min(p + a.side / 2, q + b.side / 2) - max(p - a.side / 2, q - b.side / 2))
+        for p, q in ((a.x, b.x), (a.y, b.y))
+    )
+    return wide * high / (a.side**2 + b.side**2 - wide * high)
 
 
 def _tensor(patch: Picture, manifest: dict[str, Any]) -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""What the models are judged by. Nothing in here trains, and nothing is to be tuned on what it reads."""
