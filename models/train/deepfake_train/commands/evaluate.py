@@ -30,13 +30,30 @@ def _evaluate_fomm(arguments: argparse.Namespace) -> None:
     print(markdown(results))
 
 
+def _evaluate_fwa(arguments: argparse.Namespace) -> None:
+    from ..evaluation.detection import evaluate_fwa, markdown
+
+    results = evaluate_fwa(
+        arguments.model,
+        arguments.zoo,
+        arguments.pack,
+        arguments.clips,
+        arguments.out,
+        animator=arguments.animator or arguments.zoo / "fomm-lite",
+        levels=arguments.levels,
+        every=arguments.every,
+        portraits=arguments.portraits,
+        threads=arguments.threads,
+    )
+    print(markdown(results))
+
+
 def add(commands: Commands) -> None:
     """Adds ``evaluate`` and what it evaluates."""
     evaluate = commands.add_parser("evaluate", help="figures for the model card of a zoo model")
     kinds = evaluate.add_subparsers(required=True)
     fomm = kinds.add_parser("fomm", help="a motion model on talking heads, beside copying the source")
     _add_common(fomm)
-    fomm.add_argument("--every", type=int, default=5, help="frames from one that is used to the next")
     fomm.add_argument(
         "--lpips-weights",
         type=Path,
@@ -47,11 +64,26 @@ def add(commands: Commands) -> None:
     fomm.add_argument("--identity-network", type=Path, metavar="ONNX", help="takes aligned faces of 112x112")
     fomm.add_argument("--sheet", type=Path, metavar="PNG", help="source, driver and prediction of each clip")
     fomm.set_defaults(run=_evaluate_fomm)
+    fwa = kinds.add_parser("fwa", help="a classifier on real pictures and fakes of several families")
+    _add_common(fwa)
+    fwa.add_argument("--pack", type=Path, required=True, help="folder of the packed faces")
+    fwa.add_argument(
+        "--animator", type=Path, help="motion model of the own output; left out: fomm-lite of the zoo"
+    )
+    fwa.add_argument(
+        "--levels",
+        nargs="+",
+        default=("none", "jpeg-75", "h264-23", "h264-28", "h264-35"),
+        help="of compression: none, jpeg-QUALITY, h264-CRF",
+    )
+    fwa.add_argument("--portraits", type=int, default=40, help="held-out portraits that it animates")
+    fwa.set_defaults(run=_evaluate_fwa)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the zoo")
     parser.add_argument("--zoo", type=Path, required=True, help="where the face networks are")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="videos of one face each")
+    parser.add_argument("--every", type=int, default=5, help="frames from one that is used to the next")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--threads", type=int, default=2)

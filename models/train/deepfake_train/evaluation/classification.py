@@ -67,7 +67,7 @@ def equal_error_rate(real: Scores, fake: Scores) -> float:
 
 
 def average_precision(real: Scores, fake: Scores) -> float:
-    """Precision at every threshold, weighted by the recall won there; depends on how many there are of each."""
+    """Precision at every threshold, weighted by the recall won there; the numbers of both matter."""
     curve = roc(real, fake)
     hits, mistakes = curve.true_positives[1:] * len(fake), curve.false_positives[1:] * len(real)
     return float((np.diff(curve.true_positives) * hits / (hits + mistakes)).sum())

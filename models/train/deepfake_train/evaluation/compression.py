@@ -21,9 +21,10 @@ LONGEST_GROUP = 250  # x264's default number of frames from one key frame to the
 
 
 def compress(pictures: Sequence[Picture], level: str, *, moving: bool) -> list[Picture]:
-    """Pictures of one size, encoded and decoded.
+    """Pictures, encoded and decoded.
 
-    ``moving``: they are the frames of a video. Else each is coded for itself, as nothing predicts it.
+    ``moving``: they are the frames of a video, of one size. Else each is coded for itself, and for H.264 they
+    are enlarged to a common size by repeating edges, as starting an encoder for each would take long.
     """
     kind, _, quality = level.partition("-")
     if kind == "none" or not pictures:
@@ -31,7 +32,13 @@ def compress(pictures: Sequence[Picture], level: str, *, moving: bool) -> list[P
     if kind == "jpeg":
         return [jpeg(picture, int(quality)) for picture in pictures]
     if kind == "h264":
-        return h264(pictures, int(quality), group=LONGEST_GROUP if moving else 1)
+        height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+        frames = [_pad(picture, height, width) for picture in pictures]
+        decoded = h264(frames, int(quality), group=LONGEST_GROUP if moving else 1)
+        return [
+            frame[: picture.shape[0], : picture.shape[1]]
+            for frame, picture in zip(decoded, pictures, strict=True)
+        ]
     raise ValueError(f"no level '{level}'")
 
 
@@ -50,7 +57,10 @@ def jpeg(picture: Picture, quality: int) -> Picture:
 
 
 def h264(pictures: Sequence[Picture], crf: int, *, group: int) -> list[Picture]:
-    """4:2:0, preset medium, constant rate factor; ``group`` frames from one key frame to the next."""
+    """4:2:0, preset medium, constant rate factor; ``group`` frames from one key frame to the next.
+
+    Pictures are of one size.
+    """
     height, width = pictures[0].shape[:2]
     even = height + height % 2, width + width % 2  # 4:2:0 halves both
     frames = [

@@ -1,0 +1,169 @@
+"""Both evaluations from the first frame to the tables, on a video in which the portrait of nobody moves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="OpenCV is only in the training environment (requirements.txt)")
+pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
+pytest.importorskip("matplotlib", reason="matplotlib is only in the training environment (requirements.txt)")
+
+import cv2
+
+from deepfake_train.__main__ import main
+from deepfake_train.evaluation.clips import read_clip
+from deepfake_train.evaluation.compression import available, compress
+from deepfake_train.evaluation.detector import Detector
+from deepfake_train.evaluation.suspects import footage, generator, most_alike
+from deepfake_train.faces import FaceFinder
+from deepfake_train.fakes import Face
+from deepfake_train.fakes.pack import write_pack
+from deepfake_train.manifest import read
+from deepfake_train.video import frames
+
+ROOT = Path(__file__).resolve().parents[3]
+ZOO = ROOT / "models" / "zoo"
+PORTRAIT = ROOT / "pipelines" / "assets" / "portrait.jpg"
+CROP = {"scale": 1.7, "shift": [0.0, -0.06]}
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    picture = cv2.imread(str(PORTRAIT))
+    assert picture is not None
+    return cv2.resize(picture, (240, 240), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder(ZOO)
+
+
+@pytest.fixture(scope="module")
+def video(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 frames of 320x240: the portrait moves to the right, and is gone in the last two."""
+    path = tmp_path_factory.mktemp("clips") / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 240))
+    for index in range(12):
+        frame = np.full((240, 320, 3), 90, np.uint8)
+        if index < 10:
+            frame[:, 2 * index : 2 * index + 240] = portrait
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def test_the_crop_stands_still_and_the_face_moves_in_it(video: Path, finder: FaceFinder) -> None:
+    clip = read_clip(video, finder, CROP, every=1)
+    assert (len(clip.frames), clip.without_face, clip.outside) == (10, 2, 0)
+    assert clip.frames[0].crop.shape == (256, 256, 3)
+    step = np.mean([frame.points.mean(0)[0] for frame in clip.frames[-3:]]) - np.mean(
+        [frame.points.mean(0)[0] for frame in clip.frames[:3]]
+    )
+    face = np.ptp(clip.frames[0].points, axis=0).max()
+    assert face == pytest.approx(256 / 1.7, rel=0.06)
+    enlarged = 256 / 1.7 / np.ptp(finder.points(next(frames(video))[1]), axis=0).max()
+    assert step == pytest.approx(14 * enlarged, rel=0.1)  # seven frames of two pixels
+
+
+def test_footage_is_not_resampled(video: Path, finder: FaceFinder) -> None:
+    clip = footage(video, finder, every=5)
+    original = next(frames(video))[1]
+    assert len(clip.pictures) == 2
+    assert cv2.matchTemplate(original, clip.pictures[0], cv2.TM_SQDIFF).min() < 1
+
+
+def test_compression_keeps_sizes_and_order(portrait: np.ndarray) -> None:
+    pictures = [portrait[:101, :87], portrait[50:200, 20:100]]
+    for level in ("none", "jpeg-75", "h264-28"):
+        if not available(level):
+            continue
+        for before, after in zip(pictures, compress(pictures, level, moving=False), strict=True):
+            assert after.shape == before.shape
+            assert cv2.PSNR(before, after) > 25
+    with pytest.raises(ValueError, match="no level"):
+        compress(pictures, "vp9-3", moving=False)
+
+
+@pytest.mark.skipif(not available("h264-23"), reason="needs GStreamer's command line")
+def test_stronger_compression_loses_more(portrait: np.ndarray) -> None:
+    moving = [np.roll(portrait, index, 1) for index in range(4)]
+    quality = {}
+    for level in ("h264-23", "h264-35"):
+        decoded = compress(moving, level, moving=True)
+        quality[level] = min(cv2.PSNR(a, b) for a, b in zip(moving, decoded, strict=True))
+    assert quality["h264-23"] > quality["h264-35"] > 20
+
+
+def test_the_detectors_crop_is_the_manifests_square() -> None:
+    detector, manifest = Detector(ZOO / "fwa-lite", threads=1), read(ZOO / "fwa-lite")
+    side, size = 60.0, manifest["input"]["width"]
+    points = np.float32([(100, 120), (100 + side, 120 + side)])
+    y, x = np.mgrid[0:300, 0:300].astype(np.float32)
+    patch = detector.crop(np.stack((x, y, x), -1).astype(np.uint8) // 2 * 2, points)
+    assert patch.shape == (size, size, 3)
+    wanted = side * manifest["crop"]["scale"]
+    assert float(patch[0, -1, 0]) - float(patch[0, 0, 0]) == pytest.approx(wanted, abs=3)
+    middle_y = 120 + side / 2 + manifest["crop"]["shift"][1] * side
+    assert patch[size // 2, size // 2, 1] == pytest.approx(middle_y, abs=2)
+
+
+def test_draws_are_those_of_the_name() -> None:
+    assert generator("fwa", "a").integers(1 << 30) == generator("fwa", "a").integers(1 << 30)
+    assert generator("fwa", "a").integers(1 << 30) != generator("fwa", "b").integers(1 << 30)
+    assert most_alike([np.float32([0, 0, 0]), np.float32([9, 0, 0]), np.float32([4, 0, 0])]) == [2, 2, 0]
+
+
+def test_evaluate_fomm_writes_everything(video: Path, tmp_path: Path) -> None:
+    folder, sheet = str(tmp_path), tmp_path / "sheet.png"
+    common = ["--zoo", str(ZOO), "--clips", str(video), "--out", folder, "--every", "4", "--threads", "1"]
+    main(["evaluate", "fomm", "--model", str(ZOO / "fomm-lite"), *common, "--sheet", str(sheet)])
+    results = json.loads((tmp_path / "results.json").read_text())
+    model, copy = results["overall"]["model"], results["overall"]["copy"]
+    assert results["clips"]["walk"]["frames"] == 2
+    assert "lpips" not in model
+    assert model["akd"] < copy["akd"]  # the head moves, which is what the model is good at
+    assert model["no_face"] == 0
+    assert "| AKD, px of 256 |" in (tmp_path / "results.md").read_text()
+    assert cv2.imread(str(sheet)).shape == (768, 512, 3)
+
+
+def test_evaluate_fwa_writes_everything(
+    video: Path, portrait: np.ndarray, finder: FaceFinder, tmp_path: Path
+) -> None:
+    box = finder.box(portrait)
+    assert box is not None
+    points = finder.mesh(portrait, box).points
+    corner = np.float32([box.x - box.side / 2, box.y - box.side / 2, box.side, box.side])
+    face = Face(portrait, points, corner, "nobody")
+    bright = face._replace(picture=cv2.convertScaleAbs(portrait, alpha=1.2))
+    splits = ("val", "val", "photo", "photo")
+    faces = [
+        (of, split, f"{n}.png") for n, (of, split) in enumerate(zip([face, bright] * 2, splits, strict=True))
+    ]
+    write_pack(tmp_path / "pack", faces)
+    other = tmp_path / "other.avi"
+    other.write_bytes(video.read_bytes())
+    common = ["--zoo", str(ZOO), "--clips", str(video), str(other), "--every", "5", "--threads", "1"]
+    pack, out = (
+        ["--pack", str(tmp_path / "pack"), "--portraits", "2", "--levels", "none", "jpeg-50"],
+        tmp_path / "out",
+    )
+    main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, *pack, "--out", str(out)])
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["groups"]) == {"held-out stills", "camera stills", "video", "own output"}
+    of_videos = results["groups"]["video"]["none"]["families"]
+    assert set(of_videos) == {"fwa", "self_blended", "reposed", "swap"}
+    assert of_videos["fwa"]["video"]["fake"] == 2
+    assert set(results["groups"]["own output"]["none"]["families"]) == {"own_portraits", "own_people"}
+    assert "degraded" in results["groups"]["camera stills"]
+    assert "degraded" not in results["groups"]["video"]
+    assert {path.name for path in out.iterdir()} >= {"results.md", "reliability.png", "roc-video.png"}
+    scores = np.load(out / "scores.npz")
+    assert len(scores["score"]) == len(scores["clip"]) == len(scores["level"])
+    chosen = (scores["group"] == "video") & (scores["family"] == "real") & (scores["level"] == "none")
+    assert chosen.sum() == 4
