@@ -82,7 +82,7 @@ class FaceFinder:
             [about["boxes"], about["scores"]],
             {self._detector.get_inputs()[0].name: _tensor(patch, self._detector_manifest)},
         )
-        scores = 1 / (1 + np.exp(-logits.reshape(-1).astype(np.float64)))
+        scores = 1 / (1 + np.exp(-np.clip(logits.reshape(-1).astype(np.float64), -80, 80)))
         kept: list[Box] = []
         for index in np.argsort(-scores, kind="stable"):
             if scores[index] < about["score_threshold"]:

@@ -1,0 +1,1 @@
+"""Videos and pictures of people to what training reads."""

@@ -1,0 +1,157 @@
+"""Folders of videos to square clips of one face each, after the preparation of VoxCeleb for motion models.
+
+A clip is a folder with ``frames.npy``, uint8 [T, S, S, 3] RGB, and ``landmarks.npy``, float32 [T, 468, 2] in
+pixels of those frames (0 is the middle of the first pixel). Arrays as they are, rather than a codec: nothing
+is lost, and training reads single frames out of a mapped file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..faces import FaceFinder, square
+from ..video import Format, frames, video_format
+from .metadata import Metadata, split_of
+from .observation import CUT_OFF, Limits, observe
+from .tracks import Cutting, Run, Square, runs, square_about
+
+SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"}
+FRAMES, LANDMARKS = "frames.npy", "landmarks.npy"
+UNREADABLE = "not readable"
+
+Progress = Callable[[int], None]
+"""Is told the number of frames that have been gone through since it was last told."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is made of videos."""
+
+    size: int = 256
+    licence: str = "unknown"
+    split_by: str = "file"
+    """``file``: each video is another person; ``folder``: those of one folder are of the same."""
+    held_out: float = 0.1
+    limits: Limits = field(default_factory=Limits)
+    cutting: Cutting = field(default_factory=Cutting)
+
+
+def find_videos(given: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Files with their names: those given, and those below the folders given, by their path in the folder."""
+    found = []
+    for path in given:
+        if path.is_dir():
+            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            found += [(file, file.relative_to(path).as_posix()) for file in below]
+        else:
+            found.append((path, path.name))
+    return found
+
+
+def prepare_video(
+    video: Path,
+    source: str,
+    finder: FaceFinder,
+    out: Path,
+    metadata: Metadata,
+    how: Preparation,
+    progress: Progress = lambda _: None,
+) -> None:
+    """Writes the clips of a video below ``out`` and what was done to the metadata."""
+    dropped: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    identity = source if how.split_by == "file" else Path(source).parent.as_posix()
+    split = split_of(identity, how.held_out)
+    clips, total = [], 0
+    try:
+        about = video_format(video)
+    except OSError:
+        metadata.add(
+            [],
+            {"source": source, "frames": 0, "clips": 0, "kept": 0, "dropped": {UNREADABLE: 0}, "ends": {}},
+        )
+        return
+
+    def counted(observations: Any) -> Any:  # noqa: ANN401 (passes observations on)
+        nonlocal total
+        for seen in observations:
+            total += 1
+            progress(1)
+            yield seen
+
+    for run in runs(counted(observe(video, finder, how.limits)), how.cutting, dropped, ends):
+        where = square_about(run, (about.height, about.width), how.cutting)
+        if where is None:
+            dropped[CUT_OFF] += len(run.points)
+            continue
+        name = f"{split}/{source.replace('/', '-')}-{len(clips):03}"
+        write_clip(video, run, where, out / name, how.size)
+        clips.append(
+            {"clip": name, "source": source, "identity": identity, **_describe(run, where, about, how)}
+        )
+    metadata.add(
+        clips,
+        {
+            "source": source,
+            "frames": total,
+            "clips": len(clips),
+            "kept": sum(clip["frames"] for clip in clips),
+            "dropped": dict(dropped),
+            "ends": dict(ends),
+        },
+    )
+
+
+def write_clip(video: Path, run: Run, where: Square, folder: Path, size: int) -> None:
+    """Reads the frames once more: while the run was followed its square was not known."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = np.lib.format.open_memmap(
+        folder / f"{FRAMES}.part", mode="w+", dtype=np.uint8, shape=(len(run.points), size, size, 3)
+    )
+    scale = where.side / size
+    corner = np.array((where.x, where.y)) - scale * (size - 1) / 2
+    for index, picture in frames(video):
+        number = index - run.first
+        if number >= len(run.points):
+            break
+        if number >= 0:
+            kept[number] = square(picture, where.x, where.y, where.side, size)[0][..., ::-1]
+    kept.flush()
+    del kept
+    landmarks = (np.stack(run.points) - corner) / scale
+    np.save(folder / LANDMARKS, landmarks.astype(np.float32))
+    (folder / f"{FRAMES}.part").replace(folder / FRAMES)  # last: it says that the clip is whole
+
+
+def summary(metadata: Metadata) -> list[tuple[str, int, int]]:
+    """(what became of frames, how many, in how many videos), the kept ones first, then by number."""
+    videos = metadata.of("video")
+    dropped: Counter[str] = Counter()
+    concerned: Counter[str] = Counter()
+    for video in videos:
+        dropped.update(video["dropped"])
+        concerned.update(video["dropped"].keys())
+    kept = [video["kept"] for video in videos if video["kept"]]
+    return [
+        ("kept", sum(kept), len(kept)),
+        *((reason, count, concerned[reason]) for reason, count in dropped.most_common()),
+    ]
+
+
+def _describe(run: Run, where: Square, about: Format, how: Preparation) -> dict[str, Any]:
+    sizes = [float(np.ptp(points, axis=0).max()) for points in run.points]
+    return {
+        "first_frame": run.first,
+        "frames": len(run.points),
+        "fps": round(about.fps, 3),
+        "square": [round(value, 2) for value in where],
+        "size": how.size,
+        "mean_face": round(float(np.mean(sizes)), 1),
+        "licence": how.licence,
+    }

@@ -1,0 +1,214 @@
+"""Preparation: cutting into runs, splits, resuming, and a video of the portrait of nobody from end to end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="OpenCV is only in the training environment (requirements.txt)")
+pytest.importorskip("rich", reason="rich is only in the training environment (requirements.txt)")
+
+import cv2
+
+from deepfake_train.__main__ import main
+from deepfake_train.faces import FaceFinder
+from deepfake_train.preparation.head import Head, fit, read_head
+from deepfake_train.preparation.metadata import Metadata, split_of
+from deepfake_train.preparation.observation import NO_FACE, CutFinder, Observation
+from deepfake_train.preparation.tracks import (
+    MOVED,
+    SCENE_CUT,
+    TOO_SHORT,
+    Cutting,
+    Run,
+    overlap,
+    runs,
+    square_about,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+ZOO = ROOT / "models" / "zoo"
+PORTRAIT = ROOT / "pipelines" / "assets" / "portrait.jpg"
+CUTTING = Cutting(shortest=3, longest=6)
+
+
+def face(x: float = 100, y: float = 100, side: float = 60) -> np.ndarray:
+    return np.float32([(x - side / 2, y - side / 2), (x + side / 2, y + side / 2), (x, y)])
+
+
+def seen(*points: np.ndarray | None, cuts: tuple[int, ...] = ()) -> list[Observation]:
+    return [
+        Observation(index, of, "" if of is not None else NO_FACE, index in cuts)
+        for index, of in enumerate(points)
+    ]
+
+
+def cut(observations: list[Observation]) -> tuple[list[tuple[int, int]], Counter, Counter]:
+    dropped, ends = Counter(), Counter()
+    found = [(run.first, len(run.points)) for run in runs(observations, CUTTING, dropped, ends)]
+    return found, dropped, ends
+
+
+def test_a_run_ends_where_the_face_is_lost() -> None:
+    found, dropped, ends = cut(seen(*[face()] * 4, None, *[face()] * 2))
+    assert found == [(0, 4)]
+    assert dropped == {NO_FACE: 1, TOO_SHORT: 2}
+    assert ends == {NO_FACE: 1}
+
+
+def test_a_run_ends_at_a_cut_when_long_enough_and_when_the_face_has_moved_away() -> None:
+    assert cut(seen(*[face()] * 7, cuts=(3,)))[0] == [(0, 3), (3, 4)]
+    assert cut(seen(*[face()] * 7, cuts=(3,)))[2] == {SCENE_CUT: 1}
+    assert cut(seen(*[face()] * 9))[0] == [(0, 6), (6, 3)]
+    walking = [
+        face(100 + 9 * index) for index in range(9)
+    ]  # the overlap is below a quarter after 40 of 60 px
+    found, _, ends = cut(seen(*walking))
+    assert found == [(0, 5), (5, 4)]
+    assert ends == {MOVED: 1}
+
+
+def test_overlap() -> None:
+    assert overlap(face(), face()) == pytest.approx(1)
+    assert overlap(face(), face(130)) == pytest.approx(1 / 3)
+    assert overlap(face(), face(300)) == 0
+
+
+def test_the_square_holds_the_face_and_lies_in_the_frame() -> None:
+    run = Run(0, [face(80), face(120)])
+    square = square_about(run, (400, 400), CUTTING)
+    assert square is not None
+    assert square.side == pytest.approx(120)  # the common box of 100 px and its margins
+    assert (square.x, square.y) == pytest.approx((100, 96.4))
+    assert square_about(Run(0, [face(40)] * 2), (400, 400), CUTTING).x == pytest.approx(50.5)  # moved inside
+    assert square_about(Run(0, [face()] * 2), (80, 400), CUTTING).side == 80  # made smaller
+    assert square_about(Run(0, [face()] * 2), (70, 400), CUTTING) is None
+
+
+def test_cuts_are_told_from_motion() -> None:
+    finder, random = CutFinder(), np.random.default_rng(1)
+    scene = cv2.resize(random.integers(0, 256, (9, 16, 3), np.uint8), (320, 180))
+    assert not any(finder(np.roll(scene, 3 * index, 1)) for index in range(10))
+    assert finder(255 - scene)
+    assert not finder(255 - scene)
+
+
+def test_splits_are_by_identity_and_about_as_large_as_asked() -> None:
+    splits = Counter(split_of(f"person {index}", 0.1) for index in range(2000))
+    assert splits["held-out"] == pytest.approx(200, abs=60)
+    assert split_of("person 1", 0.1) == split_of("person 1", 0.1)
+    assert split_of("anybody", 0.0) == "train"
+
+
+def test_metadata_forgets_videos_that_were_not_finished(tmp_path: Path) -> None:
+    metadata = Metadata(tmp_path)
+    metadata.add([{"clip": "a-000", "source": "a"}], {"source": "a", "dropped": {}, "kept": 3})
+    with (tmp_path / "metadata.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "clip", "clip": "b-000", "source": "b"}) + '\n{"kind": "vid')
+    again = Metadata(tmp_path)
+    assert again.is_done("a")
+    assert not again.is_done("b")
+    assert [line["clip"] for line in again.of("clip")] == ["a-000"]
+    assert len((tmp_path / "metadata.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_pose_of_a_head_is_recovered(tmp_path: Path) -> None:
+    shape = np.random.default_rng(2).normal(0, 5, (468, 3))
+    head = Head(shape, np.array([[0, 1, 2]]))
+    yaw, pitch, roll = np.radians([20, -10, 5])
+    about_y = [[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]]
+    about_x = [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
+    about_z = [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
+    rotation = np.array(about_z) @ np.array(about_x) @ np.array(about_y)
+    pose = fit(head, 7.5 * shape @ rotation.T + (100, 120, 30))
+    assert pose.scale == pytest.approx(7.5)
+    assert pose.error == pytest.approx(0, abs=1e-9)
+    assert pose.shift == pytest.approx((100, 120, 30))
+    assert pose.angles() == pytest.approx((20, -10, 5))
+    (tmp_path / "head.obj").write_text("v 1 2 3\nv 4 5 6\nv 7 8 9\nf 1/1 2/2 3/3\n")
+    read = read_head(tmp_path / "head.obj")
+    assert read.shape[1].tolist() == [4, -5, -6]
+    assert read.triangles.tolist() == [[0, 1, 2]]
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return cv2.resize(cv2.imread(str(PORTRAIT)), (240, 240), interpolation=cv2.INTER_AREA)
+
+
+def write_video(path: Path, pictures: list[np.ndarray]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 240))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+
+
+def test_videos_become_clips_and_are_not_gone_through_again(portrait: np.ndarray, tmp_path: Path) -> None:
+    def frame(left: int) -> np.ndarray:
+        return cv2.copyMakeBorder(portrait, 0, 0, left, 80 - left, cv2.BORDER_REPLICATE)
+
+    nobody = np.full((240, 320, 3), 60, np.uint8)
+    write_video(tmp_path / "in" / "walk.avi", [frame(3 * index) for index in range(10)] + [nobody] * 3)
+    write_video(tmp_path / "in" / "empty.avi", [nobody] * 4)
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"not a video")
+    out = tmp_path / "out"
+    arguments = [
+        *("prepare", "videos", str(tmp_path / "in"), "--zoo", str(ZOO), "--out", str(out), "--shortest", "5"),
+        *("--size", "64", "--licence", "CC0-1.0", "--held-out", "0"),
+    ]
+    main(arguments)
+    lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
+    (clip,) = [line for line in lines if line["kind"] == "clip"]
+    videos = {line["source"]: line for line in lines if line["kind"] == "video"}
+    assert videos["empty.avi"]["dropped"] == {NO_FACE: 4}
+    assert videos["walk.avi"]["dropped"] == {NO_FACE: 3}
+    assert videos["broken.mp4"]["clips"] == 0
+    assert (clip["frames"], clip["first_frame"], clip["licence"]) == (10, 0, "CC0-1.0")
+    pictures = np.load(out / clip["clip"] / "frames.npy", mmap_mode="r")
+    points = np.load(out / clip["clip"] / "landmarks.npy")
+    assert (pictures.shape, pictures.dtype) == ((10, 64, 64, 3), np.uint8)
+    assert (points.shape, points.dtype) == ((10, 468, 2), np.float32)
+    assert points.min() > 0
+    assert points.max() < 63
+    found = FaceFinder(ZOO).points(np.ascontiguousarray(pictures[5][..., ::-1]))
+    assert found is not None  # red and blue are where they belong, and the points where the face is
+    assert np.abs(found - points[5]).mean() < 1
+    before = (out / "metadata.jsonl").read_text()
+    main(arguments)
+    assert (out / "metadata.jsonl").read_text() == before
+
+
+def test_stills_become_a_pack(portrait: np.ndarray, tmp_path: Path) -> None:
+    finder = FaceFinder(ZOO)
+    box = finder.box(portrait)
+    assert box is not None
+    mesh = finder.mesh(portrait, box).points
+    (tmp_path / "in").mkdir()
+    wide = cv2.copyMakeBorder(portrait, 60, 60, 60, 60, cv2.BORDER_REPLICATE)  # it is framed tightly
+    large = cv2.resize(wide, (600, 600), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), large)
+    cv2.imwrite(str(tmp_path / "in" / "b.jpg"), large)
+    cv2.imwrite(str(tmp_path / "in" / "none.png"), np.full((200, 200, 3), 99, np.uint8))
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    centimetres = (mesh - mesh.mean(0)) / 10
+    np.savez(tmp_path / "head.npz", can=centimetres, tri=np.array([[0, 1, 2]]))
+    out = tmp_path / "faces.npz"
+    given = ["--zoo", str(ZOO), "--out", str(out), "--head", str(tmp_path / "head.npz")]
+    main(["prepare", "stills", str(tmp_path / "in"), *given, "--licence", "CC0-1.0"])
+    with np.load(out) as pack:
+        assert pack["names"].tolist() == ["a.png"]
+        decoded = cv2.imdecode(pack["data"][pack["off"][0] : pack["off"][1]], cv2.IMREAD_COLOR)
+        assert decoded.shape == (288, 288, 3)
+        points = pack["lm"][0] / 64 - 256
+        again = finder.points(decoded)
+        assert again is not None
+        assert np.abs(again - points[:, :2]).mean() < 1
+        assert np.abs(pack["euler"][0]).max() < 6
+        fitted = pack["s"][0] * centimetres @ pack["R"][0].T + pack["t"][0]
+        assert np.abs(fitted - points)[:, :2].mean() < 2
+        assert str(pack["licence"]) == "CC0-1.0"
