@@ -27,7 +27,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 TURNED, ODD, BLURRED, REPEATED = "head turned too far", "not the shape of a head", "blurred", "seen already"
 
 SCALE, SHIFT = 1.7, (0.0, -0.06)
-"""Of the middle 256 pixels of a picture: the crop in fomm-lite's manifest. What is more is room to move it."""
+"""Of the middle `CROP` pixels of a picture, as in fomm-lite's manifest; the rest is room to move it."""
 CROP = 256
 LEAST_PRESENCE, RIVAL = 0.8, 0.5
 MOST_ANGLES = (28.0, 24.0, 20.0)  # further the half that turns away has no pixels to learn from
