@@ -23,7 +23,7 @@ MOST_OUTSIDE = 0.05
 class Frame(NamedTuple):
     """A crop and the 468 points [468, 2] in it."""
 
-    index: int
+    number: int
     crop: Picture
     points: Points
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,7 +232,7 @@ def _family_table(content: dict[str, Any]) -> str:
     return table(["", "real / fake", *MEASURES.values(), "AUC of videos", "EER of videos"], rows)
 
 
-def _level_table(content: dict[str, Any], value: Any) -> str:  # noqa: ANN401 (a function of a family's entry)
+def _level_table(content: dict[str, Any], value: Callable[[dict[str, Any]], float | None]) -> str:
     levels = _all_levels(content)
     rows = []
     for group, by_level in content["groups"].items():

@@ -96,7 +96,7 @@ def footage(path: Path, finder: FaceFinder, *, every: int) -> Footage:
     right, bottom = np.clip(np.ceil((low + high) / 2 + reach), 0, shape).astype(int)
     pictures, kept = [], []
     for picture, points in seen:
-        inside = points - np.float32([left, top, 0])
+        inside = points - np.array([left, top, 0], np.float32)
         if inside[:, :2].min() >= 0 and (inside[:, :2].max(0) < (right - left, bottom - top)).all():
             pictures.append(np.ascontiguousarray(picture[top:bottom, left:right]))
             kept.append(inside)

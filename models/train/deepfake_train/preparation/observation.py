@@ -48,7 +48,7 @@ class Observation(NamedTuple):
     ``cut``: another scene begins with it.
     """
 
-    index: int
+    number: int
     points: Points | None
     reason: str
     cut: bool

@@ -81,7 +81,9 @@ def prepare_stills(
     hashes: list[NDArray[np.bool_]] = []
     for path, name in pictures:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        result = UNREADABLE if picture is None else prepare_still(picture, finder, head, size)
+        result = (
+            UNREADABLE if picture is None else prepare_still(picture.astype(np.uint8), finder, head, size)
+        )
         if isinstance(result, Still):
             seen = _hash(result.picture)
             if any(int((seen != other).sum()) <= NEAREST_HASH for other in hashes):

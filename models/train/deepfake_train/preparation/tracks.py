@@ -72,7 +72,7 @@ def runs(
         if seen.points is None:
             dropped[seen.reason] += 1
         elif current is None:
-            current = Run(seen.index, [seen.points])
+            current = Run(seen.number, [seen.points])
         else:
             current.points.append(seen.points)
     yield from finished(current)

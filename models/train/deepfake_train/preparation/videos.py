@@ -8,7 +8,7 @@ is lost, and training reads single frames out of a mapped file.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from ..faces import FaceFinder, square
 from ..video import Format, frames, video_format
 from .metadata import Metadata, split_of
-from .observation import CUT_OFF, Limits, observe
+from .observation import CUT_OFF, Limits, Observation, observe
 from .tracks import Cutting, Run, Square, runs, square_about
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"}
@@ -68,7 +68,8 @@ def prepare_video(
     ends: Counter[str] = Counter()
     identity = source if how.split_by == "file" else Path(source).parent.as_posix()
     split = split_of(identity, how.held_out)
-    clips, total = [], 0
+    clips: list[dict[str, Any]] = []
+    total = 0
     try:
         about = video_format(video)
     except OSError:
@@ -78,7 +79,7 @@ def prepare_video(
         )
         return
 
-    def counted(observations: Any) -> Any:  # noqa: ANN401 (passes observations on)
+    def counted(observations: Iterable[Observation]) -> Iterator[Observation]:
         nonlocal total
         for seen in observations:
             total += 1
