@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -45,8 +45,18 @@ class Animator:
             entry["role"]: session(folder / entry["path"], threads) for entry in self._manifest["file"]
         }
 
+    @property
+    def crop_rule(self) -> dict[str, Any]:
+        """``scale`` and ``shift`` of the crop, in longer sides of the face's box."""
+        return self._manifest["crop"]
+
+    @property
+    def size(self) -> int:
+        """Pixels of a crop's side."""
+        return self._manifest["input"]["width"]
+
     def crop(self, picture: Picture, points: Points) -> Picture:
-        rule, size = self._manifest["crop"], self._manifest["input"]["width"]
+        rule, size = self.crop_rule, self.size
         low, high = points.min(0), points.max(0)
         longest = float((high - low).max())
         x, y = (low + high) / 2 + np.asarray(rule["shift"]) * longest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import Commands
+from . import Commands, prepare_faces
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,6 +118,7 @@ def add(commands: Commands) -> None:
     )
     _add_common(stills, size=288)
     stills.set_defaults(run=_prepare_stills)
+    prepare_faces.add(kinds)
 
 
 def _add_common(parser: argparse.ArgumentParser, *, size: int) -> None:

@@ -18,6 +18,7 @@ Floats = NDArray[np.float32]
 Points = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
+FACEMESH_POINTS = 468
 # fmt: off
 OUTLINE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
            152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,10 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import USED, Floats, Picture
+from .geometry import FACEMESH_POINTS, USED, Floats, Picture
 
 NAMES = ("fwa-pack", "pack")
-FACEMESH_POINTS = 468
 
 
 class Face(NamedTuple):
@@ -28,8 +28,8 @@ class Face(NamedTuple):
 class Pack:
     """``fwa-pack.npz`` and ``fwa-pack.bin`` (or ``pack.*``) in a folder.
 
-    The ``.bin`` holds JPEG files one after the other. The ``.npz``: ``off`` [N + 1], where they begin; ``lm``
-    [N, 81, 3], the points `USED`, or [N, 468, 3]; ``box`` [N, 4]; ``src``, ``split`` and ``name`` [N].
+    The ``.bin`` holds JPEG or PNG files one after the other. The ``.npz``: ``off`` [N + 1], where they begin;
+    ``lm`` [N, 81, 3], the points `USED`, or [N, 468, 3]; ``box`` [N, 4]; ``src``, ``split``, ``name`` [N].
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,6 +53,10 @@ class Pack:
         """The faces of a split: ``train``, ``val`` or ``photo``, which is for evaluation alone."""
         return np.flatnonzero(self._splits == split)
 
+    def sources(self) -> NDArray[np.str_]:
+        """[N]: the data set that each face is from."""
+        return self._sources
+
     def name(self, index: int) -> str:
         """Where the face is from: file and number of the face."""
         return str(self._names[index])
@@ -74,12 +78,15 @@ class Pack:
         )
 
 
-def write_pack(folder: Path, faces: list[tuple[Face, str, str]], *, quality: int = 95) -> None:
-    """Packs faces, each with its split and its name; the pictures as JPEG of that quality."""
+def write_pack(folder: Path, faces: Sequence[tuple[Face, str, str]], *, quality: int | None = 95) -> None:
+    """Packs faces, each with its split and its name; pictures as JPEG of that quality, or without loss."""
     folder.mkdir(parents=True, exist_ok=True)
     encoded = []
     for face, _, name in faces:
-        good, content = cv2.imencode(".jpg", face.picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if quality is None:
+            good, content = cv2.imencode(".png", face.picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        else:
+            good, content = cv2.imencode(".jpg", face.picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not good:
             raise ValueError(f"{name} cannot be encoded")
         encoded.append(content.tobytes())

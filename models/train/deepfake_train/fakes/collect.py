@@ -1,0 +1,80 @@
+"""A pack of the faces in somebody's own pictures and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..faces import FaceFinder, square
+from ..video import frames
+from .geometry import FACEMESH_POINTS, USED, Floats, Picture, Points, with_depth
+from .pack import Face
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+MOST_SIDE = 320
+MARGIN = 1.8
+"""Side of a packed picture in longer sides of the face's points."""
+LEAST_FACE = 60
+
+
+def cut_out(picture: Picture, points: Points, source: str) -> Face:
+    """The square about a face [H, W, 3] BGR, shrunk to at most `MOST_SIDE` pixels and never enlarged."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    longest = float((high - low).max())
+    x, y = (low + high) / 2
+    side = MARGIN * longest
+    crop, back = square(picture, float(x), float(y), side, round(min(side, MOST_SIDE)))
+    inward = cv2.invertAffineTransform(back)
+    moved = points[:, :2] @ inward[:, :2].T + inward[:, 2]
+    kept = np.zeros((FACEMESH_POINTS, 3), np.float32)
+    kept[list(USED)] = with_depth(moved.astype(np.float32))
+    scale = float(inward[0, 0])
+    corner = (low @ inward[:, :2].T) + inward[:, 2]
+    box = np.array([*corner, *((high - low) * scale)], np.float32)
+    return Face(crop, kept, box, source)
+
+
+def collect(
+    paths: Sequence[Path], finder: FaceFinder, *, every: int, hold_out: int, source: str
+) -> tuple[list[tuple[Face, str, str]], dict[str, int]]:
+    """The best face of every picture and of every n-th frame of every video, ready to pack; and what was left
+    out, by reason.
+
+    Every ``hold_out``-th file, with all its frames, is of the split ``val``, the others are of ``train``.
+    """
+    found: list[tuple[Face, str, str]] = []
+    left_out: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        split = "val" if hold_out and number % hold_out == hold_out - 1 else "train"
+        for index, picture in read_pictures(path, every):
+            points = finder.points(picture)
+            if points is None:
+                reason = "no face"
+            elif float(np.ptp(points, axis=0).max()) < LEAST_FACE:
+                reason = "small"
+            elif not _inside(points, picture):
+                reason = "cut off"
+            else:
+                found.append((cut_out(picture, points, source), split, f"{path.name}#{index}"))
+                continue
+            left_out[reason] = left_out.get(reason, 0) + 1
+    return found, left_out
+
+
+def _inside(points: Floats, picture: Picture) -> bool:
+    height, width = picture.shape[:2]
+    slack = 0.03 * float(np.ptp(points, axis=0).max())
+    return bool((points.min(0) > -slack).all() and (points.max(0) < (width + slack, height + slack)).all())
+
+
+def read_pictures(path: Path, every: int) -> Iterator[tuple[int, Picture]]:
+    """(number, picture) of every n-th frame of a video, or of a picture."""
+    if path.suffix.lower() in PICTURES:
+        picture = cv2.imread(str(path))
+        if picture is not None:
+            yield 0, picture.astype(np.uint8)
+        return
+    yield from frames(path, every)
