@@ -11,13 +11,21 @@ from .manifest import Manifest, half_role, square_input
 
 # sigmoid(-0.34), and sigmoid(-0.85): see the model card
 THRESHOLD = 0.416
-UNCERTAIN = [0.3, 0.416]
+UNCERTAIN = 0.3
 # fitted by deepfake_train.crop_fit
 CROP = {"scale": 1.51, "shift": [0.0, -0.046], "border": "mirror"}
 
 
-def convert_fwa(weights: Path, out: Path) -> None:
-    """Checks names and shapes, gives the graph the fixed ones; writes both precisions and the manifest."""
+def convert_fwa(
+    weights: Path, out: Path, *, threshold: float = THRESHOLD, uncertain: float = UNCERTAIN
+) -> None:
+    """Checks names and shapes, gives the graph the fixed ones; writes both precisions and the manifest.
+
+    Scores from ``uncertain`` to ``threshold`` are neither real nor fake. By default both are those of the
+    model in the zoo; another training prints its own.
+    """
+    if not 0 < uncertain <= threshold < 1:
+        raise ValueError(f"0 < uncertain <= threshold < 1 expected, not {uncertain} and {threshold}")
     model = onnx.load(weights)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise ValueError(f"{weights}: one input and one output expected")
@@ -41,7 +49,7 @@ def convert_fwa(weights: Path, out: Path) -> None:
         sections={
             "input": square_input(224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
             "crop": CROP,
-            "fwa": {"output": "logit", "threshold": THRESHOLD, "uncertain": UNCERTAIN},
+            "fwa": {"output": "logit", "threshold": threshold, "uncertain": [uncertain, threshold]},
         },
     ).write(out)
 

@@ -29,7 +29,9 @@ def _convert_fwa(arguments: argparse.Namespace) -> None:
         return
     from ..convert_fwa import convert_fwa
 
-    convert_fwa(arguments.weights, arguments.out)
+    chosen = {"threshold": arguments.threshold, "uncertain": arguments.uncertain}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    convert_fwa(arguments.weights, arguments.out, **given)
 
 
 def _convert_dsp_fwa(arguments: argparse.Namespace) -> None:
@@ -118,6 +120,8 @@ def add(commands: Commands) -> None:
         help="lite: ONNX from our training; resnet-50: a checkpoint with TF-slim's strides",
     )
     fwa.add_argument("--weights", type=Path, required=True)
+    fwa.add_argument("--threshold", type=float, help="lite: score from which on a face is fake")
+    fwa.add_argument("--uncertain", type=float, help="lite: score below which a face is real")
     fwa.add_argument("--out", type=Path, required=True)
     _add_published(fwa)
     fwa.set_defaults(run=_convert_fwa)

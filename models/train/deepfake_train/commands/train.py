@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import Commands
+from . import Commands, train_fwa
 
-KINDS: tuple[ModuleType, ...] = ()
+KINDS: tuple[ModuleType, ...] = (train_fwa,)
 """Each has ``add(kinds)``, as a group of commands has."""
 
 

@@ -1,0 +1,101 @@
+"""``train fwa``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from . import Commands
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    folder, _, weight = text.partition("=")
+    return Path(folder), float(weight or 1)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from ..training.fwa import GRAPH, FwaSettings, FwaTraining
+    from ..training.fwa_data import Sources
+    from ..training.loop import Schedule, run
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    settings = FwaSettings(
+        Sources(tuple(arguments.pack), arguments.reenacted),
+        preset=arguments.preset,
+        start=arguments.start,
+        frozen=arguments.frozen,
+        batch=arguments.batch,
+        average=arguments.average,
+        half=arguments.half,
+        seed=arguments.seed,
+    )
+    schedule = Schedule(
+        arguments.steps,
+        arguments.rate,
+        last_rate=arguments.rate / 50,
+        warm_up=min(100, arguments.steps // 10),
+        minutes=arguments.minutes,
+        save_every=arguments.save_every,
+        sample_every=arguments.save_every * 2,
+    )
+    training = FwaTraining(settings, device=arguments.device, workers=arguments.workers)
+    try:
+        done = run(
+            training,
+            arguments.run_folder,
+            schedule,
+            settings.plain() | {"steps": schedule.steps, "rate": schedule.rate},
+        )
+        report = training.finish(arguments.run_folder, count=arguments.held_out)
+    finally:
+        training.close()
+    print(f"{done} of {schedule.steps} steps; held-out pictures:")
+    for level in ("mild", "strong"):
+        found = report[level]
+        alarms, error = found.pop("false alarms"), found.pop("calibration error")
+        print(f"{level}: {100 * alarms:.1f} % false alarms, calibration error {error:.3f}")
+        for family, values in found.items():
+            print(f"  {family}: AUC {values['area under curve']:.3f}, recall {100 * values['recall']:.1f} %")
+    print(
+        f"python -m deepfake_train convert fwa --weights {arguments.run_folder / GRAPH} "
+        f"--threshold {report['threshold']:.3f} --uncertain {report['uncertain from']:.3f} --out FOLDER"
+    )
+
+
+def add(kinds: Commands) -> None:
+    """Adds ``fwa`` to what can be trained."""
+    fwa = kinds.add_parser("fwa", help="the classifier that finds warped and blended faces")
+    fwa.add_argument(
+        "--run", dest="run_folder", type=Path, required=True, help="folder of the run; may be gone on from"
+    )
+    fwa.add_argument(
+        "--pack",
+        type=_weighted,
+        action="append",
+        required=True,
+        metavar="FOLDER[=WEIGHT]",
+        help="real faces; may be given again, for a mix",
+    )
+    fwa.add_argument("--reenacted", type=Path, metavar="FOLDER", help="what `prepare reenacted` made")
+    fwa.add_argument("--start", type=Path, help="graph of the zoo (.onnx) to go on from, or a trunk (.npz)")
+    fwa.add_argument("--preset", choices=("full", "tiny"), default="full")
+    fwa.add_argument(
+        "--frozen", type=int, default=0, metavar="N", help="keep the first N layers of the trunk"
+    )
+    fwa.add_argument("--steps", type=int, default=3000)
+    fwa.add_argument("--batch", type=int, default=64)
+    fwa.add_argument("--rate", type=float, default=3e-4, help="highest learning rate")
+    fwa.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
+    fwa.add_argument("--half", action="store_true", help="bfloat16, where the hardware is good at it")
+    fwa.add_argument("--minutes", type=float, default=math.inf, help="stop after that time")
+    fwa.add_argument("--save-every", type=int, default=200, metavar="STEPS")
+    fwa.add_argument("--held-out", type=int, default=100, metavar="PAIRS", help="a family and strength")
+    fwa.add_argument("--workers", type=int, default=0, help="processes that make pictures")
+    fwa.add_argument("--threads", type=int, default=0, help="of PyTorch on the CPU")
+    fwa.add_argument("--device", default="cpu", help="cpu, cuda")
+    fwa.add_argument("--seed", type=int, default=1)
+    fwa.set_defaults(run=_train)
