@@ -104,6 +104,15 @@ fetch_tensorrt() {
     export DEEPFAKE_TENSORRT_LIBRARY
 }
 
+# For the tests: PyTorch. Debian's, which is for CPUs alone: the registry's wheel brings CUDA libraries of 5 GB.
+make_torch_venv() {
+    # Debian's PyTorch leaves matrices to the system's BLAS; the one that comes by itself is five times slower.
+    install_system_packages python3-torch libopenblas0-pthread
+    make_venv venv-torch "$root/models/train/requirements-ci.txt"
+    # Only PyTorch is lent to the environment; all else of the system stays out of its sight.
+    ln -sfn /usr/lib/python3/dist-packages/torch "$(echo "$target"/venv-torch/lib/python3*/site-packages)/torch"
+}
+
 # Puts the plugin, ONNX Runtime and the zoo into target/plugins the way they lie when installed.
 assemble_plugin() {
     local plugins=$target/plugins

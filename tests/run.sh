@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 set_up
 make_venv venv-tools "$root/models/train/requirements-test.txt"
+make_torch_venv
 fetch_nvrtc
 fetch_tensorrt
 # Tests find ONNX Runtime here; the elements themselves find it beside the plugin.
@@ -19,6 +20,8 @@ cargo test --release --locked --workspace
 build_plugin
 
 say "Python tests"
+(cd models/train && "$target/venv-torch/bin/python" -m pytest -q)
+say "Python tests that need no PyTorch, with the packages of today"
 (cd models/train && "$target/venv-tools/bin/python" -m pytest -q)
 
 say "pipelines of the README"

@@ -9,12 +9,35 @@ import onnx
 from .checkpoint import load_fomm
 from .fomm import PRESETS, Fomm
 from .fomm_onnx import SIZE, encoder_graph, generator_graph, keypoint_graph
-from .manifest import Manifest, square_input
+from .manifest import UNKNOWN_LICENCE, Manifest, converted_from, licence_text, square_input
 from .onnx_graph import save_graphs
 from .random_fomm import random_fomm
 
-LITE_SUMMARY = "Compact first-order motion model: animates a portrait with the head motion of a driving face."
-LITE_ORIGIN = "Trained by this project for 16 minutes on 1,681 synthetic portraits re-posed by a 3D warp."
+SUMMARY = "First-order motion model: animates a portrait with the head motion of a driving face."
+CARD = """\
+# {name}
+
+{summary}
+256x256 RGB in [0,1], {keypoints} key-points, {parameters:,} parameters, sampling with
+`align_corners={sampling}`.
+
+{files}, opset 17, N is dynamic. Files `*-fp16.onnx`, where there are any, have the convolution trunks in half
+precision. Feed square crops as the manifest says; they are those that fomm-lite was trained with, and nobody
+measured whether others suit these weights better.
+
+## Origin
+{origin}
+
+## Licence
+{licence}, see the file LICENCE.
+
+## Quality
+Not measured here.
+
+## Use and misuse
+With portraits of people who agreed, or of nobody. Do not use it to make anyone appear to do what they did
+not, or to pass as someone else; in many places that is an offence.
+"""
 
 
 def fomm_graphs(model: Fomm, *, plain: bool = False, half: bool = False) -> dict[str, onnx.ModelProto]:
@@ -36,7 +59,10 @@ def fomm_graphs(model: Fomm, *, plain: bool = False, half: bool = False) -> dict
 def write_fomm(
     model: Fomm, out: Path, *, name: str, summary: str, licence: str, origin: str, half: bool = True
 ) -> None:
-    """Writes the graphs of a model and its manifest, with half-precision twins if ``half``."""
+    """Writes the graphs of a model and its manifest, with half-precision twins if ``half``.
+
+    A licence file and a model card that lie there already stay.
+    """
     out.mkdir(parents=True, exist_ok=True)
     files = save_graphs(fomm_graphs(model), out)
     if half:
@@ -44,6 +70,26 @@ def write_fomm(
     config = model.config
     width = model.generator.down_blocks[-1].norm.num_features
     side = SIZE >> config.generator.down_blocks
+    texts = {
+        "LICENCE": licence_text(name, licence, origin),
+        "README.md": CARD.format(
+            name=name,
+            summary=summary,
+            keypoints=config.keypoints,
+            parameters=sum(
+                parameter.numel()
+                for network in (model.keypoint_detector, model.generator)
+                for parameter in network.parameters()
+            ),
+            sampling=config.align_corners,
+            files=", ".join(f"`{file}`" for file in files.values()),
+            origin=origin,
+            licence=licence,
+        ),
+    }
+    for file, text in texts.items():
+        if not (out / file).exists():  # else someone wrote it who knows more
+            (out / file).write_text(text, encoding="utf-8")
     Manifest(
         name=name,
         kind="fomm",
@@ -68,16 +114,27 @@ def convert_fomm(
     weights: Path,
     out: Path,
     *,
-    name: str = "fomm-lite",
-    summary: str = LITE_SUMMARY,
-    licence: str = "MIT OR Apache-2.0",
-    origin: str = LITE_ORIGIN,
+    name: str | None = None,
+    summary: str = SUMMARY,
+    licence: str = UNKNOWN_LICENCE,
+    origin: str | None = None,
     align_corners: bool = True,
     half: bool = True,
 ) -> None:
-    """Converts a checkpoint in the published key layout, whatever its widths."""
-    model = load_fomm(weights, align_corners=align_corners)
-    write_fomm(model, out, name=name, summary=summary, licence=licence, origin=origin, half=half)
+    """Converts a checkpoint in the published key layout, whatever its widths.
+
+    Whose weights it holds cannot be told from it: left out, the name is the folder's, the licence is not
+    known, and the origin is the file.
+    """
+    write_fomm(
+        load_fomm(weights, align_corners=align_corners),
+        out,
+        name=name or out.resolve().name,
+        summary=summary,
+        licence=licence,
+        origin=origin or converted_from(weights),
+        half=half,
+    )
 
 
 def write_random_fomm(out: Path, *, preset: str, seed: int) -> None:

@@ -9,12 +9,13 @@ import onnx
 import torch
 from torch import Tensor
 
-from .checkpoint import State, read_tensors
+from .checkpoint import State
 from .half_precision import half_trunk
-from .manifest import Manifest, half_role, sha256, square_input
+from .manifest import UNKNOWN_LICENCE, Manifest, converted_from, half_role, licence_text, square_input
 from .resnet import BGR_MEAN, DSP_FWA, FWA, SIZE, TINY, ResNet, ResNetConfig, random_resnet
 from .resnet_onnx import OUTPUT, classifier_graph
-from .state_check import differences
+from .state_check import differences, without_numbers
+from .stored_tensors import read_tensors
 
 NETWORKS = {"dsp-fwa": DSP_FWA, "fwa": FWA}
 # the name of the trunk in DSP-FWA's own class, which wraps torchvision's network twice; ours; torchvision's
@@ -30,8 +31,6 @@ CROP = {"scale": 0.98, "shift": [0.0, 0.07], "border": "replicate"}
 # no other is published, and without the data that the weights were trained on none can be fitted
 THRESHOLD = 0.5
 FAKE_CLASS = 0
-
-UNKNOWN_LICENCE = "LicenseRef-checkpoint"
 
 
 def _weights(path: Path) -> State:
@@ -53,8 +52,7 @@ def _weights(path: Path) -> State:
 
 def _expected(config: ResNetConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a network of that configuration."""
-    with torch.device("meta"):
-        state = ResNet(config).state_dict()
+    state = without_numbers(lambda: ResNet(config)).state_dict()
     return {
         key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
     }
@@ -145,7 +143,7 @@ def write_classifier(
             },
         },
     ).write(out)
-    (out / "LICENCE").write_text(_licence(name, licence, origin), encoding="utf-8")
+    (out / "LICENCE").write_text(licence_text(name, licence, origin), encoding="utf-8")
     (out / "README.md").write_text(_card(name, config, list(files.values()), origin), encoding="utf-8")
 
 
@@ -160,7 +158,7 @@ def convert_classifier(
         out,
         name=network if config.pyramid else f"{network}-resnet-50",
         licence=licence,
-        origin=f"Converted from {checkpoint.name}, SHA-256 {sha256(checkpoint)}.",
+        origin=converted_from(checkpoint),
         half=half,
     )
 
@@ -177,17 +175,6 @@ def write_random_classifier(out: Path, *, network: str, preset: str, seed: int, 
         origin=f"Random numbers from seed {seed}; nobody trained it, and its scores say nothing.",
         half=half,
     )
-
-
-def _licence(name: str, licence: str, origin: str) -> str:
-    if licence != UNKNOWN_LICENCE:
-        return f"{name}\n{origin}\n\nSPDX-License-Identifier: {licence}\n"
-    return f"""{name}
-{origin}
-
-The weights are under the terms of whoever published the checkpoint; converting them changes nothing about
-that. Put those terms here, and their SPDX expression into manifest.toml, before you pass this folder on.
-"""
 
 
 def _card(name: str, config: ResNetConfig, files: list[str], origin: str) -> str:

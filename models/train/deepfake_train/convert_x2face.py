@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-import torch
 from torch import Tensor
 
-from .checkpoint import read_tensors
 from .manifest import Manifest, square_input
 from .onnx_graph import save_graphs
 from .random_x2face import random_x2face
-from .state_check import fit_state
+from .state_check import fit_state, without_numbers
+from .stored_tensors import read_tensors
 from .x2face import LEVELS, PRESETS, SIZE, X2Face, X2FaceConfig
 from .x2face_onnx import driver_graph, embedder_graph
 
@@ -116,8 +115,7 @@ def load_x2face(path: Path, *, align_corners: bool, resize_align_corners: bool) 
         found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f"{path}: no 'state_dict' in this checkpoint, only {found}")
     config = infer_config(state, align_corners=align_corners, resize=resize_align_corners)
-    with torch.device("meta"):  # its own weights are not needed
-        model = X2Face(config)
+    model = without_numbers(lambda: X2Face(config))
     fit_state(model, state, str(path))
     return model.eval()
 

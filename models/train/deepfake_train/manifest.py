@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 FILE_NAME = "manifest.toml"
+# of a checkpoint whose licence nobody said
+UNKNOWN_LICENCE = "LicenseRef-checkpoint"
 
 
 def half_role(role: str) -> str:
@@ -19,7 +21,25 @@ def half_role(role: str) -> str:
 
 def sha256(path: Path) -> str:
     """Hexadecimal digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def converted_from(checkpoint: Path) -> str:
+    """The origin of a model of which nothing is known but its checkpoint."""
+    return f"Converted from {checkpoint.name}, SHA-256 {sha256(checkpoint)}."
+
+
+def licence_text(name: str, licence: str, origin: str) -> str:
+    """The file LICENCE of a converted checkpoint."""
+    if licence != UNKNOWN_LICENCE:
+        return f"{name}\n{origin}\n\nSPDX-License-Identifier: {licence}\n"
+    return f"""{name}
+{origin}
+
+The weights are under the terms of whoever published the checkpoint; converting them changes nothing about
+that. Put those terms here, and their SPDX expression into manifest.toml, before you pass this folder on.
+"""
 
 
 def square_input(

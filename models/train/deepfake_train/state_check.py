@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # Counts steps of training; PyTorch before 0.4.1 did not save it, and inference does not use it.
 COUNTER = "num_batches_tracked"
@@ -84,4 +88,23 @@ def fit_state(network: nn.Module, state: Mapping[str, object], name: str) -> Non
     for key, tensor in expected.items():
         if key not in tensors:
             tensors[key] = tensor.new_zeros(tensor.shape, device="cpu")
-    network.load_state_dict(tensors, strict=True, assign=True)
+    _assign(network, tensors)
+
+
+def _assign(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """``load_state_dict(assign=True)``, which PyTorch has since 2.1 only."""
+    for prefix, module in network.named_modules():
+        dot = f"{prefix}." if prefix else ""
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(tensors[dot + name], requires_grad=parameter.requires_grad))
+        for name, _ in module.named_buffers(recurse=False):
+            if dot + name in tensors:  # else one that is not saved
+                setattr(module, name, tensors[dot + name])
+
+
+def without_numbers(make: Callable[[], Network]) -> Network:
+    """A network on the device ``meta``: names and shapes, for a state that is about to be fitted."""
+    if hasattr(torch.device, "__enter__"):  # since PyTorch 2.0
+        with torch.device("meta"):
+            return make()
+    return make().to("meta")

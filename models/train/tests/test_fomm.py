@@ -11,12 +11,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
 pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
 
+from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.checkpoint import infer_config, load_fomm, read_checkpoint  # noqa: E402
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
 from deepfake_train.fomm import PRESETS, Fomm, Keypoints, inverse_2x2, product_2x2  # noqa: E402
+from deepfake_train.manifest import read, sha256  # noqa: E402
 from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.measure_pytorch import pytorch_latencies  # noqa: E402
+from deepfake_train.random_checkpoint import published_layout  # noqa: E402
 from deepfake_train.random_fomm import random_fomm  # noqa: E402
+from deepfake_train.state_check import StateMismatchError  # noqa: E402
 
 
 def random_model(preset: str, **changes: bool) -> Fomm:
@@ -117,6 +121,73 @@ def test_checkpoint_without_a_generator_is_refused(tmp_path: Path) -> None:
     torch.save({"kp_detector": {}}, tmp_path / "half.pt")
     with pytest.raises(ValueError, match="no 'generator'"):
         read_checkpoint(tmp_path / "half.pt")
+
+
+def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
+    content = published_layout(random_model("tiny"))
+    detector, generator = content["kp_detector"], content["generator"]
+    detector["module.kp.bias"] = detector.pop("kp.bias")
+    generator["final.weight"] = torch.zeros(3, 4, 5, 5)
+    generator["first.norm.bias"] = 7
+    path = tmp_path / "odd.pth.tar"
+    torch.save(content, path)
+    with pytest.raises(StateMismatchError) as raised:
+        load_fomm(path, align_corners=True)
+    assert str(raised.value).splitlines() == [
+        f"{path}: 'kp_detector' does not fit the network",
+        "1 missing:",
+        "  - kp.bias (3,)",
+        "1 not known:",
+        "  + module.kp.bias (3,)",
+        f"{path}: 'generator' does not fit the network",
+        "2 of another shape:",
+        "  ! first.norm.bias: (4,) expected, (int) found",
+        "  ! final.weight: (3, 4, 7, 7) expected, (3, 4, 5, 5) found",
+    ]
+
+
+def test_what_has_no_widths_is_compared_with_the_published_model(tmp_path: Path) -> None:
+    path = tmp_path / "other.pth.tar"
+    torch.save({"kp_detector": {}, "generator": {"first.conv.weight": 1, "theirs": torch.ones(2)}}, path)
+    with pytest.raises(StateMismatchError) as raised:
+        load_fomm(path, align_corners=True)
+    text = str(raised.value)
+    assert "  - predictor.encoder.down_blocks.0.conv.weight (64, 3, 3, 3)" in text
+    assert "  ! first.conv.weight: (64, 3, 7, 7) expected, (int) found" in text
+    assert "  + theirs (2,)" in text
+    assert "more" in text
+
+
+@pytest.mark.parametrize("zip_container", [True, False])
+def test_published_layout_becomes_a_zoo_folder_that_claims_nothing(
+    tmp_path: Path, *, zip_container: bool
+) -> None:
+    content = published_layout(random_model("tiny"))
+    assert {"discriminator", "optimizer_generator", "epoch"} < set(content)
+    path, out = tmp_path / "vox-adv-cpk.pth.tar", tmp_path / "vox-adv"
+    torch.save(content, path, _use_new_zipfile_serialization=zip_container)
+    main(["convert", "fomm", "--weights", str(path), "--out", str(out), "--no-half"])
+    about = read(out)["model"]
+    assert about["name"] == "vox-adv"
+    assert about["licence"] == "LicenseRef-checkpoint"
+    assert about["origin"] == f"Converted from vox-adv-cpk.pth.tar, SHA-256 {sha256(path)}."
+    assert "Put those terms here" in (out / "LICENCE").read_text(encoding="utf-8")
+    assert "vox-adv-cpk.pth.tar" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_is_said_of_a_checkpoint_is_written(tmp_path: Path) -> None:
+    path, out = tmp_path / "own.pt", tmp_path / "own"
+    torch.save(published_layout(random_model("tiny")), path)
+    out.mkdir()
+    (out / "README.md").write_text("by hand", encoding="utf-8")
+    labels = {"name": "mine", "summary": "A model.", "licence": "CC0-1.0", "origin": "Trained here."}
+    options = [word for key, value in labels.items() for word in (f"--{key}", value)]
+    main(["convert", "fomm", "--weights", str(path), "--out", str(out), "--no-half", *options])
+    assert read(out)["model"] == labels | {"kind": "fomm"}
+    assert "CC0-1.0" in (out / "LICENCE").read_text(encoding="utf-8")
+    assert (out / "README.md").read_text(encoding="utf-8") == "by hand"
+    with pytest.raises(SystemExit, match="--name is of a checkpoint"):
+        main(["convert", "fomm", "--random", "1", "--out", str(out), "--name", "mine"])
 
 
 def test_configuration_is_read_off_the_shapes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from deepfake_train.resnet import (  # noqa: E402
     random_resnet,
 )
 from deepfake_train.resnet_onnx import classifier_graph  # noqa: E402
+from deepfake_train.state_check import without_numbers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,10 @@ def logits(model: Path | bytes, pictures: torch.Tensor) -> Floats:
 
 def test_networks_have_the_sizes_of_the_published_ones() -> None:
     trunk = 23_508_032  # of torchvision's ResNet-50, without its last layer
-    with torch.device("meta"):
-        sizes = {
-            name: sum(parameter.numel() for parameter in ResNet(config).parameters())
-            for name, config in NETWORKS.items()
-        }
+    sizes = {
+        name: sum(parameter.numel() for parameter in without_numbers(partial(ResNet, config)).parameters())
+        for name, config in NETWORKS.items()
+    }
     assert sizes == {"dsp-fwa": trunk + 2 * (2048 * 41 + 1), "fwa": trunk + 2 * (2048 + 1)}
     assert [pool_sizes(7, cells) for cells in DSP_FWA.pyramid] == [(7, 7), (4, 3), (2, 1)]
 
@@ -146,8 +147,7 @@ def test_resnet_50_of_fwa_becomes_a_zoo_folder(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
-    with torch.device("meta"):
-        names = {key: torch.empty_like(value) for key, value in ResNet(DSP_FWA).state_dict().items()}
+    names = without_numbers(lambda: ResNet(DSP_FWA)).state_dict()
     state = {key: torch.zeros(value.shape) for key, value in names.items()}
     del state["layer3.5.bn2.running_var"]
     state["layer1.0.conv2.weight"] = torch.zeros(64, 64, 1, 1)

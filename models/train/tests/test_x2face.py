@@ -20,7 +20,7 @@ from deepfake_train.convert_x2face import convert_x2face, load_x2face, x2face_gr
 from deepfake_train.manifest import read, sha256  # noqa: E402
 from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.random_x2face import random_x2face, smooth_pictures  # noqa: E402
-from deepfake_train.state_check import StateMismatchError  # noqa: E402
+from deepfake_train.state_check import StateMismatchError, without_numbers  # noqa: E402
 from deepfake_train.x2face import PRESETS, X2Face, X2FaceConfig  # noqa: E402
 
 TINY = PRESETS["tiny"]
@@ -59,8 +59,7 @@ def error(produced: np.ndarray, expected: torch.Tensor) -> float:
 
 
 def test_published_preset_has_the_size_and_the_names_of_the_published_model() -> None:
-    with torch.device("meta"):
-        model = X2Face(PRESETS["published"])
+    model = without_numbers(lambda: X2Face(PRESETS["published"]))
     sizes = [
         sum(parameter.numel() for parameter in network.parameters())
         for network in (model.embedding_network, model.driving_network)

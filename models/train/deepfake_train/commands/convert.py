@@ -13,12 +13,23 @@ from . import Commands
 def _convert_fomm(arguments: argparse.Namespace) -> None:
     from ..convert_fomm import convert_fomm, write_random_fomm
 
-    if arguments.random is not None:
-        write_random_fomm(arguments.out, preset=arguments.preset, seed=arguments.random)
-    else:
+    labels = {
+        name: getattr(arguments, name)
+        for name in ("name", "summary", "licence", "origin")
+        if getattr(arguments, name) is not None
+    }
+    if arguments.random is None:
         convert_fomm(
-            arguments.weights, arguments.out, align_corners=arguments.align_corners, half=arguments.half
+            arguments.weights,
+            arguments.out,
+            align_corners=arguments.align_corners,
+            half=arguments.half,
+            **labels,
         )
+    elif labels:
+        raise SystemExit(f"--{next(iter(labels))} is of a checkpoint, not of random weights")
+    else:
+        write_random_fomm(arguments.out, preset=arguments.preset, seed=arguments.random)
 
 
 def _convert_fwa(arguments: argparse.Namespace) -> None:
@@ -111,6 +122,10 @@ def add(commands: Commands) -> None:
         "--half", action=argparse.BooleanOptionalAction, default=True, help="half-precision twins (default)"
     )
     fomm.add_argument("--align-corners", action=argparse.BooleanOptionalAction, default=True)
+    fomm.add_argument("--name", help="of the model; left out: the folder's")
+    fomm.add_argument("--summary", help="one sentence on what it is")
+    fomm.add_argument("--licence", metavar="SPDX", help="of the checkpoint; left out: not known")
+    fomm.add_argument("--origin", help="who trained it on what; left out: the file and its SHA-256")
     fomm.set_defaults(run=_convert_fomm)
     fwa = convert.add_parser("fwa", help="a classifier as exported by its training, or FWA's ResNet-50")
     fwa.add_argument(

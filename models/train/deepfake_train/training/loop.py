@@ -33,6 +33,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..stored_tensors import read_tensors
 from .curves import plot_losses
 
 CHECKPOINT, SETTINGS, LOSSES, CURVES = "checkpoint.pt", "settings.json", "losses.csv", "losses.png"
@@ -154,7 +155,7 @@ def _agree(path: Path, settings: Mapping[str, Any]) -> None:
 def _restore(training: Training, path: Path) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_tensors(path)
     training.load_state_dict(state["training"])
     return int(state["step"])
 
