@@ -40,20 +40,26 @@ not, or to pass as someone else; in many places that is an offence.
 """
 
 
-def fomm_graphs(model: Fomm, *, plain: bool = False, half: bool = False) -> dict[str, onnx.ModelProto]:
-    """The graphs of a model by role, with half-precision trunks if ``half``."""
-    detector, generator = (
-        {key: tensor.detach().numpy() for key, tensor in network.state_dict().items()}
-        for network in (model.keypoint_detector, model.generator)
-    )
+ROLES = ("keypoints", "encoder", "generator")
+
+
+def fomm_graph(model: Fomm, role: str, *, plain: bool = False, half: bool = False) -> onnx.ModelProto:
+    """The graph of one of ``ROLES``, with a half-precision trunk if ``half``."""
+    network = model.keypoint_detector if role == "keypoints" else model.generator
+    tensors = {key: tensor.detach().numpy() for key, tensor in network.state_dict().items()}
     config = model.config
-    return {
-        "keypoints": keypoint_graph(detector, temperature=config.temperature, plain=plain, half=half),
-        "encoder": encoder_graph(generator, plain=plain, half=half),
-        "generator": generator_graph(
-            generator, variance=config.variance, align_corners=config.align_corners, plain=plain, half=half
-        ),
-    }
+    if role == "keypoints":
+        return keypoint_graph(tensors, temperature=config.temperature, plain=plain, half=half)
+    if role == "encoder":
+        return encoder_graph(tensors, plain=plain, half=half)
+    return generator_graph(
+        tensors, variance=config.variance, align_corners=config.align_corners, plain=plain, half=half
+    )
+
+
+def fomm_graphs(model: Fomm, *, plain: bool = False, half: bool = False) -> dict[str, onnx.ModelProto]:
+    """All graphs of a model by role."""
+    return {role: fomm_graph(model, role, plain=plain, half=half) for role in ROLES}
 
 
 def write_fomm(
@@ -64,9 +70,10 @@ def write_fomm(
     A licence file and a model card that lie there already stay.
     """
     out.mkdir(parents=True, exist_ok=True)
-    files = save_graphs(fomm_graphs(model), out)
-    if half:
-        files |= save_graphs(fomm_graphs(model, half=True), out, half=True)
+    files: dict[str, str] = {}
+    for twin in (False, True) if half else (False,):
+        for role in ROLES:  # one at a time, since those of the published widths are large
+            files |= save_graphs({role: fomm_graph(model, role, half=twin)}, out, half=twin)
     config = model.config
     width = model.generator.down_blocks[-1].norm.num_features
     side = SIZE >> config.generator.down_blocks
