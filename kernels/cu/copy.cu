@@ -3,17 +3,19 @@ struct CopyParameters {
     const float* from;
     float* to;
     u64 count;
+    // Whole float4s, to be copied as such: 0 where either address is no multiple of 16 bytes.
+    u64 quads;
 };
 
 extern "C" __global__ void copy(const CopyParameters p) {
-    // Both tensors start at multiples of 16 bytes: whole float4s first, then what is left.
+    // First the float4s, a thread each, then what is left, likewise.
     const u64 index = blockIdx.x * (u64)blockDim.x + threadIdx.x;
-    const u64 quads = p.count / 4;
-    if (index < quads) {
+    if (index < p.quads) {
         reinterpret_cast<float4*>(p.to)[index] = reinterpret_cast<const float4*>(p.from)[index];
-    } else if (index == quads) {
-        for (u64 i = quads * 4; i < p.count; ++i) {
-            p.to[i] = p.from[i];
-        }
+        return;
+    }
+    const u64 i = index + 3 * p.quads;
+    if (i < p.count) {
+        p.to[i] = p.from[i];
     }
 }

@@ -175,8 +175,41 @@ impl Device {
         self.prepare_as(to, from.shape(), from.element())?;
         match self {
             Self::Cpu => self.upload(from, to),
-            Self::Cuda(cuda) => crate::copy::cuda(cuda, from, to),
+            Self::Cuda(cuda) => crate::copy::cuda(cuda, from, to, 0),
         }
+    }
+
+    /// Puts tensors of one shape, `[1, ...]`, one behind the other into `to`, `[how many, ...]`, all of them on this device.
+    ///
+    /// # Panics
+    /// If there is none, or if their shapes differ or do not begin with 1.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if there is no memory, or if one of them lies elsewhere or is of half precision.
+    pub fn stack(&self, parts: &[&Tensor], to: &mut Tensor) -> Result<(), DeviceError> {
+        let mut shape = parts[0].shape().to_vec();
+        assert_eq!(shape.first(), Some(&1), "tensors are stacked along a first dimension of 1");
+        assert!(
+            parts.iter().all(|part| part.shape() == shape),
+            "tensors of different shapes are not stacked"
+        );
+        shape[0] = parts.len();
+        self.prepare(to, &shape)?;
+        let length = parts[0].len();
+        for (number, part) in parts.iter().enumerate() {
+            match (self, part.storage()) {
+                (Self::Cuda(cuda), _) => crate::copy::cuda(cuda, part, to, number * length)?,
+                (Self::Cpu, Storage::Host(data)) => {
+                    to.data_mut()[number * length..][..length].copy_from_slice(data);
+                }
+                (Self::Cpu, Storage::HostHalf(_)) => {
+                    let reason = "half precision is not supported".into();
+                    return Err(DeviceError::Call { call: "stack", reason });
+                }
+                (Self::Cpu, Storage::Cuda(..)) => return Err(wrong_tensor("CUDA", "system")),
+            }
+        }
+        Ok(())
     }
 
     /// Runs `work`, the operations of one frame. On a GPU it is captured as a CUDA graph, replayed from frame to frame as
@@ -247,6 +280,37 @@ mod tests {
             device.download([(&there, &mut back)]).unwrap();
             assert_eq!((back.shape(), back.half_data()), (half.shape(), half.half_data()));
         }
+    }
+
+    #[test]
+    fn stacked_tensors_lie_one_behind_the_other() {
+        for device in crate::test_devices() {
+            // Lengths with and without whole float4s, and parts that begin at any float.
+            for length in [1, 3, 4, 7, 1024, 1027] {
+                let parts: Vec<Tensor> = (0..3)
+                    .map(|number| {
+                        let values = (0..length).map(|i| (number * 10_000 + i) as f32).collect();
+                        let mut there = Tensor::default();
+                        device.upload(&Tensor::from_vec(&[1, length], values), &mut there).unwrap();
+                        there
+                    })
+                    .collect();
+                let (mut stacked, mut back) = (Tensor::default(), Tensor::default());
+                device.stack(&parts.iter().collect::<Vec<_>>(), &mut stacked).unwrap();
+                device.download([(&stacked, &mut back)]).unwrap();
+                assert_eq!(back.shape(), [3, length]);
+                let expected = |index: usize| (index / length * 10_000 + index % length) as f32;
+                let whole = back.data().iter().enumerate().all(|(index, &value)| value == expected(index));
+                assert!(whole, "{length}: {:?}", back.data());
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "different shapes")]
+    fn tensors_of_different_shapes_are_not_stacked() {
+        let parts = [Tensor::zeros(&[1, 2]), Tensor::zeros(&[1, 3])];
+        let _ = Device::Cpu.stack(&[&parts[0], &parts[1]], &mut Tensor::default());
     }
 
     #[test]
