@@ -2,6 +2,9 @@
 
 FOMM: our PyTorch model. MediaPipe: the TFLite interpreter on the original files. FWA: the numpy operators
 that the ONNX project gives as the definition of its format. None of them shares code with ONNX Runtime.
+
+X2Face is tested with random weights, so that no test waits for trained ones: model and golden data lie beside
+the Rust tests, which make the pictures themselves.
 """
 
 from __future__ import annotations
@@ -13,12 +16,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from .checkpoint import load_fomm
 from .convert_mediapipe import SOURCES, read_tflite
+from .convert_x2face import write_random_x2face
 from .fomm import Keypoints
 from .golden import Floats, Seeded, write_case
+from .onnx_graph import GraphWriter
+from .random_x2face import random_x2face
+from .x2face import PRESETS, SIZE
 
 PIXEL_TOLERANCE = 5e-4  # MediaPipe's outputs are in pixels, up to 200
 
@@ -77,6 +85,60 @@ def golden_fomm(weights: Path, folder: Path, *, model_name: str = "fomm-lite") -
         },
         outputs={"prediction": prediction.numpy()},
     )
+
+
+X2FACE_PRESET, X2FACE_SEED = "smallest", 1
+X2FACE_STRIDE = 29  # of the values that are kept
+
+
+def wave_picture(number: int) -> NDArray[np.uint8]:
+    """Picture of a number, [3, 256, 256], in integers so that Rust makes the very same.
+
+    Waves of straight lines, black towards the edges: noise, or an edge to what lies beyond, would show how
+    coordinates were rounded, a hundred times enlarged.
+    """
+    y, x = np.mgrid[:SIZE, :SIZE]
+    edge = np.minimum(np.minimum(x, SIZE - 1 - x), np.minimum(y, SIZE - 1 - y)).clip(max=24)
+
+    def wave(phase: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.abs(phase % 512 - 256)
+
+    planes = []
+    for channel in range(3):
+        rising = wave((2 + number) * x + (3 - channel) * y + 70 * channel + 90 * number)
+        falling = wave((1 + channel) * x - (1 + number) * y + 1024)
+        planes.append(((rising + falling) // 2).clip(max=255) * edge // 24)
+    return np.stack(planes).astype(np.uint8)
+
+
+def x2face_results() -> dict[str, Floats]:
+    """What PyTorch makes of the pictures 0 and 1 of a portrait, driven by picture 2."""
+    model = random_x2face(PRESETS[X2FACE_PRESET], X2FACE_SEED)
+    pictures = torch.from_numpy(np.stack([wave_picture(number) for number in range(3)])).float() / 255
+    with torch.inference_mode():
+        embedded = model.embed(pictures[:2])
+        prediction = model.render(embedded, pictures[2:])
+    return {"embedded": embedded.numpy(), "prediction": prediction.numpy()}
+
+
+def driver_that_shows() -> onnx.ModelProto:
+    """A driving network as it must not be: its picture is a mixture of the embedded face and the driver."""
+    graph = GraphWriter("x2face driver that shows the driver")
+    shape = [1, 3, SIZE, SIZE]
+    embedded, driving = (graph.input(name, shape) for name in ("embedded", "driving"))
+    half = graph.constant(0.5)
+    mixture = graph.op("Mul", graph.op("Add", embedded, driving), half)
+    graph.output(mixture, "prediction", shape)
+    return graph.model()
+
+
+def golden_x2face(out: Path) -> None:
+    """Writes the model of the Rust tests, and every so many of the values that PyTorch gives."""
+    config = PRESETS[X2FACE_PRESET]
+    write_random_x2face(out, config=config, seed=X2FACE_SEED, preset=X2FACE_PRESET)
+    onnx.save(driver_that_shows(), out / "driver-that-shows.onnx")
+    for name, values in x2face_results().items():
+        (out / f"{name}.bin").write_bytes(values.reshape(-1)[::X2FACE_STRIDE].astype("<f4").tobytes())
 
 
 def golden_fwa(zoo: Path, folder: Path) -> None:

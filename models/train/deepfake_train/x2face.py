@@ -49,6 +49,7 @@ class X2FaceConfig:
 PRESETS: dict[str, X2FaceConfig] = {
     "published": X2FaceConfig(),
     "tiny": X2FaceConfig(base=4, latent=8),
+    "smallest": X2FaceConfig(base=2, latent=8),
 }
 
 

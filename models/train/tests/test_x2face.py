@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is only in the training environm
 
 from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.convert_x2face import convert_x2face, load_x2face, x2face_graphs  # noqa: E402
+from deepfake_train.make_golden import X2FACE_STRIDE, golden_x2face, wave_picture, x2face_results  # noqa: E402
 from deepfake_train.manifest import read, sha256  # noqa: E402
 from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.random_x2face import random_x2face, smooth_pictures  # noqa: E402
@@ -334,3 +335,23 @@ def test_random_models_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
         hashes.append([entry["sha256"] for entry in read(tmp_path / name)["file"]])
     assert hashes[0] == hashes[1]
     assert not set(hashes[0]) & set(hashes[2])
+
+
+def test_the_model_of_the_rust_tests_is_the_network_of_its_seed(tmp_path: Path) -> None:
+    """The Rust tests hold what the plugin gives against the values beside this model."""
+    folder = Path(__file__).resolve().parents[2] / "tests/data/x2face-smallest"
+    golden_x2face(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in folder.iterdir()}
+    source, driving = (
+        np.stack([wave_picture(number) for number in numbers]).astype(np.float32) / 255
+        for numbers in ((0, 1), (2,))
+    )
+    embedded = run(folder / "embedder.onnx", source=source)
+    prediction = run(folder / "driver.onnx", embedded=embedded, driving=driving)
+    produced = {"embedded": embedded, "prediction": prediction}
+    for name, expected in x2face_results().items():
+        assert expected.std() > 0.05
+        stored = np.fromfile(folder / f"{name}.bin", "<f4")
+        # not 1e-4: the statistics come out of sums, which machines add up in their own order
+        assert np.abs(stored - expected.reshape(-1)[::X2FACE_STRIDE]).max() <= 1e-3, name
+        assert np.abs(stored - produced[name].reshape(-1)[::X2FACE_STRIDE]).max() <= 1e-4, name

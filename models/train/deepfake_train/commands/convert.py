@@ -162,7 +162,10 @@ def add(commands: Commands) -> None:
     origin.add_argument("checkpoint", type=Path, nargs="?")
     origin.add_argument("--random", type=int, metavar="SEED", help="random weights instead, for measurements")
     x2face.add_argument(
-        "--preset", choices=("published", "tiny"), default="published", help="widths of a random model"
+        "--preset",
+        choices=("published", "tiny", "smallest"),
+        default="published",
+        help="widths of a random model",
     )
     x2face.add_argument("--out", type=Path, required=True)
     x2face.add_argument(

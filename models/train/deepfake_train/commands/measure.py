@@ -1,4 +1,7 @@
-"""Commands that make golden data and measure: ``golden``, ``measure``, ``measure-pytorch``, ``fit-crop``."""
+"""Commands that make golden data and measure.
+
+``golden``, ``golden-x2face``, ``measure``, ``measure-pytorch``, ``fit-crop``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,12 @@ def _golden(arguments: argparse.Namespace) -> None:
     golden_fomm(arguments.fomm_weights, arguments.out)
     golden_fwa(arguments.zoo, arguments.out)
     golden_mediapipe(arguments.wheel, arguments.zoo, arguments.out)
+
+
+def _golden_x2face(arguments: argparse.Namespace) -> None:
+    from ..make_golden import golden_x2face
+
+    golden_x2face(arguments.out)
 
 
 def _measure(arguments: argparse.Namespace) -> None:
@@ -62,6 +71,10 @@ def add(commands: Commands) -> None:
     golden.add_argument("--zoo", type=Path, required=True)
     golden.add_argument("--out", type=Path, required=True)
     golden.set_defaults(run=_golden)
+
+    golden_x2face = commands.add_parser("golden-x2face", help="make the X2Face model of the Rust tests")
+    golden_x2face.add_argument("--out", type=Path, required=True)
+    golden_x2face.set_defaults(run=_golden_x2face)
 
     measure = commands.add_parser("measure", help="time the graphs of a zoo model")
     measure.add_argument("--model", default="fomm-lite")
