@@ -236,6 +236,8 @@ pub fn error_message(error: &Error) -> gst::ErrorMessage {
         | Error::BackendUnavailable { .. }
         | Error::Device(DeviceError::NoDriver | DeviceError::NoDevice { .. } | DeviceError::NoCompiler)
         | Error::NoFaceInPortrait
+        | Error::TooManyPortraits { .. }
+        | Error::NoFaceInPicture { .. }
         | Error::NoPortrait => {
             gst::error_msg!(gst::ResourceError::Settings, ("{}", text), ["{}", debug])
         }

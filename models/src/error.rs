@@ -89,6 +89,24 @@ pub enum Error {
     /// A portrait in which no face was found.
     #[error("no face was found in the portrait; use a picture of one face that looks at the camera, or set source-crop=center")]
     NoFaceInPortrait,
+    /// More pictures of a portrait than the model makes one face of.
+    #[error("model '{model}' makes a portrait of at most {most} picture{}, and {given} are given", if *most == 1 { "" } else { "s" })]
+    TooManyPortraits {
+        /// Its name.
+        model: String,
+        /// How many pictures there are.
+        given: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// The same of one of several pictures of a portrait.
+    #[error("no face was found in picture {number} of the {count} of the portrait; use pictures of one face each, or set source-crop=center")]
+    NoFaceInPicture {
+        /// Which, counted from 1.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// Something to animate is asked for before there is a portrait.
     #[error("there is no portrait yet")]
     NoPortrait,

@@ -49,8 +49,8 @@ pub struct Model {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// What the file is for: `keypoints`, `encoder`, `generator` or `network`; with `-fp16` behind it: the same network
-    /// in half precision, with inputs and outputs of 32 bits, for GPUs.
+    /// What the file is for: `keypoints`, `encoder`, `generator` (of `fomm`), `embedder`, `driver` (of `x2face`) or
+    /// `network`; with `-fp16` behind it: the same network in half precision, with inputs and outputs of 32 bits, for GPUs.
     pub role: String,
     /// Path from the manifest's folder.
     pub path: PathBuf,
@@ -137,6 +137,18 @@ pub struct Fomm {
     pub small: [usize; 3],
 }
 
+/// An X2Face model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct X2Face {
+    /// How the weights were trained to sample pictures (already part of the graphs; for the record).
+    pub align_corners: bool,
+    /// The same of how feature maps are enlarged.
+    pub resize_align_corners: bool,
+    /// Shape of the embedded face, without the batch.
+    pub embedded: [usize; 3],
+}
+
 /// A face-warping-artifact classifier.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,6 +212,7 @@ struct Document {
     input: ImageInput,
     crop: Option<Crop>,
     fomm: Option<Fomm>,
+    x2face: Option<X2Face>,
     fwa: Option<Fwa>,
     detector: Option<Detector>,
     landmarks: Option<Landmarks>,
@@ -279,6 +292,14 @@ impl Manifest {
     /// [`Error::Manifest`] if the model is of another kind.
     pub fn fomm(&self) -> Result<&Fomm> {
         self.document.fomm.as_ref().ok_or_else(|| self.lacks("fomm"))
+    }
+
+    /// The section of an X2Face model.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if the model is of another kind.
+    pub fn x2face(&self) -> Result<&X2Face> {
+        self.document.x2face.as_ref().ok_or_else(|| self.lacks("x2face"))
     }
 
     /// The section of a face-warping-artifact classifier.
@@ -394,6 +415,21 @@ impl Document {
                 return Err(format!("{} key points cannot describe motion; at least 3", fomm.keypoints));
             }
         }
+        if let Some(x2face) = &self.x2face {
+            if x2face.embedded != [3, input.height, input.width] {
+                return Err(format!(
+                    "x2face.embedded is {:?}, not 3 colours of the input's {}x{}",
+                    x2face.embedded, input.width, input.height
+                ));
+            }
+            // What comes out is made of the very numbers that go in, and is taken for planes of colours in 0..1.
+            let plain = matches!((input.layout, input.channels), (LayoutName::Nchw, ChannelsName::Rgb));
+            if !plain || input.mean != [0.0; 3] || input.std != [1.0; 3] {
+                return Err(
+                    "kind X2face needs an input of layout nchw, channels rgb, mean 0 and std 1".into()
+                );
+            }
+        }
         if let Some(detector) = &self.detector {
             if detector.strides.is_empty() || detector.strides.iter().any(|[s, n]| *s == 0 || *n == 0) {
                 return Err("detector.strides must be [stride, anchors] pairs above 0".into());
@@ -418,7 +454,7 @@ impl Document {
             Kind::Fwa | Kind::DspFwa => ("fwa", self.fwa.is_some()),
             Kind::FaceDetector => ("detector", self.detector.is_some()),
             Kind::FaceLandmarks => ("landmarks", self.landmarks.is_some()),
-            Kind::X2face => ("crop", self.crop.is_some()),
+            Kind::X2face => ("x2face", self.x2face.is_some()),
         };
         if present {
             Ok(())
@@ -458,6 +494,34 @@ border = "mirror"
 output = "logit"
 threshold = 0.4
 uncertain = [0.3, 0.4]
+"#;
+
+    const X2FACE: &str = r#"
+[model]
+name = "toy"
+kind = "x2face"
+summary = "s"
+licence = "MIT"
+origin = "o"
+[[file]]
+role = "driver"
+path = "driver.onnx"
+sha256 = "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"
+[input]
+width = 8
+height = 4
+layout = "nchw"
+channels = "rgb"
+mean = [0.0, 0.0, 0.0]
+std = [1.0, 1.0, 1.0]
+[crop]
+scale = 1.6
+shift = [0.0, -0.06]
+border = "replicate"
+[x2face]
+align_corners = true
+resize_align_corners = false
+embedded = [3, 4, 8]
 "#;
 
     fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -507,11 +571,39 @@ uncertain = [0.3, 0.4]
             ("origin = \"o\"", "origin = \"o\"\nextra = 1", "unknown field"),
             ("[model]", "[model", "TOML"),
         ] {
-            let text = GOOD.replacen(from, to, 1);
-            assert_ne!(text, GOOD);
-            let (_folder, path) = written(&text);
-            let error = Manifest::read(&path).unwrap_err().to_string();
-            assert!(error.contains(reason), "{to}: {error}");
+            assert_refused(GOOD, from, to, reason);
+        }
+    }
+
+    fn assert_refused(good: &str, from: &str, to: &str, reason: &str) {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good);
+        let (_folder, path) = written(&text);
+        let error = Manifest::read(&path).unwrap_err().to_string();
+        assert!(error.contains(reason), "{to}: {error}");
+    }
+
+    #[test]
+    fn a_manifest_of_x2face_is_read_and_a_bad_one_refused_with_a_reason() {
+        let (_folder, path) = written(X2FACE);
+        let manifest = Manifest::read(&path).unwrap();
+        let section = manifest.x2face().unwrap();
+        assert_eq!((section.align_corners, section.resize_align_corners), (true, false));
+        assert!(manifest.fomm().is_err());
+        let section = &X2FACE[X2FACE.find("[x2face]").unwrap()..];
+        for (from, to, reason) in [
+            (section, "", "needs a section [x2face]"),
+            ("resize_align_corners = false\n", "", "missing field `resize_align_corners`"),
+            ("embedded = [3, 4, 8]", "embedded = [3, 8, 4]", "not 3 colours of the input's 8x4"),
+            ("embedded = [3, 4, 8]", "embedded = [4, 4, 8]", "not 3 colours"),
+            ("embedded = [3, 4, 8]", "embedded = [3, 4]", "length"),
+            ("width = 8", "width = 16", "not 3 colours"),
+            ("layout = \"nchw\"", "layout = \"nhwc\"", "layout nchw"),
+            ("channels = \"rgb\"", "channels = \"bgr\"", "channels rgb"),
+            ("mean = [0.0, 0.0, 0.0]", "mean = [0.5, 0.5, 0.5]", "mean 0"),
+            ("std = [1.0, 1.0, 1.0]", "std = [0.5, 0.5, 0.5]", "std 1"),
+        ] {
+            assert_refused(X2FACE, from, to, reason);
         }
     }
 }

@@ -6,7 +6,8 @@ use deepfake_kernels::{ColorSpace, Frame, FrameMut, PixelFormat, Plane, PlaneMut
 use deepfake_models::{
     engine::EngineOptions,
     reenact::{
-        Composition, Event, FaceLost, Picture, ReenactSettings, Reenactor, ReenactorOptions, Reference, Shown,
+        Composition, CropMode, Event, FaceLost, Picture, ReenactSettings, Reenactor, ReenactorOptions,
+        Reference, Shown,
     },
     Error,
 };
@@ -20,9 +21,17 @@ struct Bench {
     events: Vec<Event>,
 }
 
+/// Motion models of both kinds. The second one's weights are random numbers: it moves pixels, but not as a face does.
+const MODELS: [&str; 2] = ["fomm-lite", X2FACE];
+const X2FACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/x2face-smallest");
+
 impl Bench {
     fn new(settings: ReenactSettings) -> Self {
-        let options = ReenactorOptions { model: "fomm-lite".into(), engine: EngineOptions::default() };
+        Self::with("fomm-lite", settings)
+    }
+
+    fn with(model: &str, settings: ReenactSettings) -> Self {
+        let options = ReenactorOptions { model: model.into(), engine: EngineOptions::default() };
         let mut reenactor = Reenactor::load(&options).unwrap();
         reenactor.set_settings(&settings);
         let face =
@@ -72,15 +81,131 @@ fn a_classifier_cannot_animate() {
 
 #[test]
 fn another_portrait_takes_over_the_pose_that_is_held() {
-    let mut bench = Bench::new(ReenactSettings::default());
-    assert_eq!(bench.step(true).0, Shown::Animated);
-    let (shown, held) = bench.step(false);
-    assert_eq!(shown, Shown::Held);
-    let face = bench.face.clone();
-    bench.reenactor.set_portrait(&face.frame()).unwrap();
-    let (shown, again) = bench.step(false);
-    assert_eq!(shown, Shown::Held, "not the still portrait: the pose is known");
-    assert_eq!(again, held, "the same portrait in the same pose");
+    for model in MODELS {
+        let mut bench = Bench::with(model, ReenactSettings::default());
+        assert_eq!(bench.step(true).0, Shown::Animated);
+        let (shown, held) = bench.step(false);
+        assert_eq!(shown, Shown::Held);
+        let face = bench.face.clone();
+        bench.reenactor.set_portrait(&face.frame()).unwrap();
+        let (shown, again) = bench.step(false);
+        assert_eq!(shown, Shown::Held, "not the still portrait: the pose is known");
+        assert_eq!(again, held, "the same portrait in the same pose");
+    }
+}
+
+/// RGB of the portrait, each pixel changed.
+fn recoloured(face: &Picture, change: impl Fn([u8; 3]) -> [u8; 3]) -> (usize, usize, Vec<u8>) {
+    let frame = face.frame();
+    let plane = frame.planes()[0];
+    let pixels = plane.data.as_chunks::<3>().0.iter().flat_map(|pixel| change(*pixel)).collect();
+    (frame.width(), frame.height(), pixels)
+}
+
+fn frame((width, height, pixels): &(usize, usize, Vec<u8>)) -> Frame<'_> {
+    let plane = Plane { data: pixels, stride: 3 * width };
+    Frame::new(PixelFormat::Rgb, ColorSpace::default(), *width, *height, vec![plane]).unwrap()
+}
+
+#[test]
+fn of_a_portrait_without_a_colour_x2face_makes_no_picture_that_has_it_whatever_the_driver() {
+    let settings = ReenactSettings { source_crop: CropMode::Center, ..Default::default() };
+    for lost in [FaceLost::Hold, FaceLost::Source] {
+        let mut bench = Bench::with(X2FACE, ReenactSettings { on_face_lost: lost, ..settings.clone() });
+        // A driver full of blue, and a portrait with none.
+        let portrait = recoloured(&bench.face, |[red, green, _]| [red, green, 0]);
+        bench.reenactor.set_portrait(&frame(&portrait)).unwrap();
+        for number in 0..12 {
+            let (shown, pixels) = bench.step(number < 5);
+            assert_eq!(number < 5, shown == Shown::Animated, "frame {number}");
+            let blue = pixels.as_chunks::<3>().0.iter().map(|pixel| pixel[2]).max();
+            assert_eq!(blue, Some(0), "frame {number}");
+            assert!(pixels.iter().any(|&value| value > 100), "frame {number} shows the portrait");
+        }
+    }
+}
+
+#[test]
+fn several_pictures_of_a_portrait_make_another_face_than_one_and_the_first_is_the_still_one() {
+    let mut bench = Bench::with(X2FACE, ReenactSettings::default());
+    let (_, of_one) = bench.step(true);
+    let (face, mut still) = (bench.face.clone(), Vec::new());
+    let dark = recoloured(&face, |pixel| pixel.map(|value| value / 2));
+    for pictures in [vec![face.frame(), frame(&dark)], vec![face.frame()]] {
+        bench.reenactor.set_portraits(&pictures).unwrap();
+        let (shown, pixels) = bench.step(true);
+        assert_eq!(shown, Shown::Animated);
+        assert_eq!(pixels == of_one, pictures.len() == 1);
+        let mut shown = vec![0; 3 * SIDE * SIDE];
+        let plane = PlaneMut { data: &mut shown, stride: 3 * SIDE };
+        let mut output =
+            FrameMut::new(PixelFormat::Rgb, ColorSpace::default(), SIDE, SIDE, vec![plane]).unwrap();
+        bench.reenactor.show_portrait(&mut output).unwrap();
+        still.push(shown);
+    }
+    assert!(still[0] == still[1]);
+}
+
+#[test]
+fn pictures_of_a_portrait_that_cannot_be_used_leave_the_one_before() {
+    for model in MODELS {
+        let mut bench = Bench::with(model, ReenactSettings::default());
+        let (_, before) = bench.step(true);
+        let face = bench.face.clone();
+        let wall = recoloured(&face, |_| [120, 130, 140]);
+        assert!(matches!(bench.reenactor.set_portraits(&[]), Err(Error::NoPortrait)));
+        let nine = vec![face.frame(); 9];
+        let error = bench.reenactor.set_portraits(&nine).unwrap_err();
+        assert!(matches!(error, Error::TooManyPortraits { given: 9, .. }), "{error:?}");
+        for (number, pictures) in [(1, [frame(&wall), face.frame()]), (2, [face.frame(), frame(&wall)])] {
+            let error = bench.reenactor.set_portraits(&pictures).unwrap_err();
+            match error {
+                Error::TooManyPortraits { most: 1, given: 2, .. } => assert_eq!(model, "fomm-lite"),
+                Error::NoFaceInPicture { number: found, count: 2 } => {
+                    assert_eq!((model, found), (X2FACE, number));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let (_, after) = bench.step(false);
+        assert!(before == after, "held, and of the same portrait");
+    }
+}
+
+#[test]
+fn x2face_needs_no_reference_and_has_no_key_points() {
+    let settings = ReenactSettings { reference: Reference::Manual, keypoints: true, ..Default::default() };
+    let mut bench = Bench::with(X2FACE, settings);
+    assert!(!bench.reenactor.has_keypoints());
+    let (shown, pixels) = bench.step(true);
+    assert_eq!(shown, Shown::Animated, "whether or not the user named a reference");
+    bench.reenactor.calibrate();
+    assert!(bench.step(true).1 == pixels);
+    assert_eq!(bench.events, [Event::FaceFound], "no reference is told of");
+    assert!(Bench::new(ReenactSettings::default()).reenactor.has_keypoints());
+}
+
+#[test]
+fn what_is_shown_without_a_face_does_not_depend_on_the_model() {
+    for model in MODELS {
+        for (lost, expected) in [
+            (FaceLost::Hold, Shown::Held),
+            (FaceLost::Source, Shown::Source),
+            (FaceLost::Black, Shown::Black),
+        ] {
+            let mut bench = Bench::with(model, ReenactSettings { on_face_lost: lost, ..Default::default() });
+            assert_ne!(bench.step(false).0, Shown::Held, "there is nothing to hold yet");
+            let (_, last) = bench.step(true);
+            let mut shown = Vec::new();
+            for _ in 0..8 {
+                shown.push(bench.step(false));
+            }
+            assert_eq!(shown[0].0, Shown::Held, "one bad frame is no loss");
+            assert_eq!(shown[7].0, expected, "{model}");
+            assert!(shown[0].1 == last);
+            assert_eq!(bench.events.last(), Some(&Event::FaceLost));
+        }
+    }
 }
 
 #[test]
@@ -123,8 +248,12 @@ fn wide_portrait(face: &Picture) -> (usize, usize, Vec<u8>) {
 
 #[test]
 fn a_scene_is_the_portraits_whole_picture_with_only_the_head_moving() {
+    MODELS.into_iter().for_each(assert_scene);
+}
+
+fn assert_scene(model: &str) {
     let settings = ReenactSettings { composition: Composition::Scene, ..Default::default() };
-    let mut bench = Bench::new(settings);
+    let mut bench = Bench::with(model, settings);
     let (width, height, bytes) = wide_portrait(&bench.face);
     let plane = Plane { data: &bytes, stride: 3 * width };
     let wide = Frame::new(PixelFormat::Rgb, ColorSpace::default(), width, height, vec![plane]).unwrap();

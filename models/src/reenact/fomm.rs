@@ -1,30 +1,33 @@
-//! The three networks of a First Order Motion Model.
+//! A First Order Motion Model: its three networks, and how the driver's key points move those of the portrait.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use deepfake_kernels::{Affine, Device, Frame, Keypoints, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Device, Frame, Keypoints, SampleSpec, Tensor, Transfer};
 
+use super::{
+    model::{check_picture, probe_maps, MotionModel, Start},
+    settings::{Motion, ReenactSettings},
+    smoother::Smoother,
+};
 use crate::{
     engine::{both, precision::Probe, BackendReport, Engine, Platform},
-    manifest::{Crop, Kind, Manifest},
+    manifest::{Crop, Manifest},
     Error, Result, Stage, StageTimes,
 };
 
 /// What is computed once for a portrait.
 #[derive(Debug, Default)]
-pub struct Encoded {
-    /// The crop that the network saw, planar RGB in 0..1, `[1, 3, height, width]`.
-    pub image: Tensor,
+struct Encoded {
     features: Tensor,
     small: Tensor,
     /// Its key points.
-    pub keypoints: Keypoints,
+    keypoints: Keypoints,
 }
 
 impl Encoded {
     /// Takes what `other` holds, which may hold anything afterwards. On a GPU the values are copied: where they lie stays
     /// the same, and with it the graph that reads them there.
-    pub fn take_over(&mut self, device: &Device, other: &mut Self) -> Result<()> {
+    fn take_over(&mut self, device: &Device, other: &mut Self) -> Result<()> {
         if device.cuda().is_none() {
             std::mem::swap(self, other);
             return Ok(());
@@ -35,75 +38,31 @@ impl Encoded {
         Ok(())
     }
 
-    fn tensors(&mut self) -> [&mut Tensor; 5] {
+    fn tensors(&mut self) -> [&mut Tensor; 4] {
         let Keypoints { value, jacobian } = &mut self.keypoints;
-        [&mut self.image, &mut self.features, &mut self.small, value, jacobian]
+        [&mut self.features, &mut self.small, value, jacobian]
     }
 }
 
-/// A model of kind `fomm`, ready to run.
+/// The networks.
 #[derive(Debug)]
-pub struct Fomm {
+struct Networks {
     device: Device,
     keypoints: Arc<dyn Engine>,
     encoder: Arc<dyn Engine>,
     generator: Arc<dyn Engine>,
     spec: SampleSpec,
     points: usize,
-    crop: Crop,
-    // Kept from frame to frame, so that none is allocated anew.
-    driving: Tensor,
 }
 
-impl Fomm {
-    /// What runs the networks.
-    pub fn report(&self) -> &BackendReport {
-        self.generator.report()
-    }
-
-    /// Width and height of input and output, in pixels.
-    pub fn size(&self) -> (usize, usize) {
-        (self.spec.width, self.spec.height)
-    }
-
-    /// The square about a face that the networks want.
-    pub fn crop(&self) -> &Crop {
-        &self.crop
-    }
-
-    /// Encodes the part of `frame` that `map` takes the input to.
-    ///
-    /// # Errors
-    /// [`Error::Network`] if a network fails.
-    pub fn encode(
-        &self,
-        frame: &Frame<'_>,
-        map: &Affine,
-        encoded: &mut Encoded,
-        times: &mut StageTimes,
-    ) -> Result<()> {
-        let Encoded { image, features, small, keypoints } = encoded;
-        times.measure(Stage::Sample, || self.device.sample(frame, &[*map], &self.spec, image))?;
+impl Networks {
+    fn encode(&self, image: &Tensor, encoded: &mut Encoded, times: &mut StageTimes) -> Result<()> {
+        let Encoded { features, small, keypoints } = encoded;
         times.measure_engine(Stage::Generate, || {
             let outputs = &mut [("features", features), ("small", small)];
             self.encoder.run(&self.device, &[("source", image)], outputs)
         })?;
         self.locate(image, keypoints, times)
-    }
-
-    /// Key points of the part of a driving `frame` that `map` takes the input to.
-    ///
-    /// # Errors
-    /// [`Error::Network`] if the network fails.
-    pub fn drive(
-        &mut self,
-        frame: &Frame<'_>,
-        map: &Affine,
-        keypoints: &mut Keypoints,
-        times: &mut StageTimes,
-    ) -> Result<()> {
-        times.measure(Stage::Sample, || self.device.sample(frame, &[*map], &self.spec, &mut self.driving))?;
-        self.locate(&self.driving, keypoints, times)
     }
 
     fn locate(&self, image: &Tensor, keypoints: &mut Keypoints, times: &mut StageTimes) -> Result<()> {
@@ -126,11 +85,7 @@ impl Fomm {
         Ok(())
     }
 
-    /// Paints the portrait with the key points `driving` into `prediction`, planar RGB in 0..1.
-    ///
-    /// # Errors
-    /// [`Error::Network`] if the network fails.
-    pub fn generate(
+    fn generate(
         &self,
         portrait: &Encoded,
         driving: &Keypoints,
@@ -148,33 +103,119 @@ impl Fomm {
                     ("driving_value", &driving.value),
                     ("driving_jacobian", &driving.jacobian),
                 ],
-                &mut [("prediction", prediction)],
+                &mut [("prediction", &mut *prediction)],
             )
         })?;
-        // Whoever paints the prediction relies on its shape.
-        let wanted = [1, 3, self.spec.height, self.spec.width];
-        if prediction.shape() != wanted {
-            return Err(Error::Network {
-                name: "generator".into(),
-                reason: format!("gave a picture of shape {:?}, not {wanted:?}", prediction.shape()),
-            });
+        check_picture(prediction, &self.spec, "generator")
+    }
+}
+
+/// A model of kind `fomm`, ready to run.
+#[derive(Debug)]
+pub struct Fomm {
+    networks: Networks,
+    crop: Crop,
+    portrait: Encoded,
+    /// Where the next portrait is encoded, so that one that fails leaves this one alone.
+    next: Encoded,
+    smoother: Smoother,
+    /// How far the smoother moves in this frame.
+    amount: f32,
+    /// The last driving picture.
+    picture: Tensor,
+    /// Its key points, as the network gave them.
+    driving: Keypoints,
+    /// What the smoother held before the last frame, where that may have to be taken back.
+    before: Keypoints,
+    /// The driver's key points that relative motion starts from.
+    reference: Keypoints,
+    /// The portrait's key points with the driver's motion.
+    moved: Keypoints,
+}
+
+impl MotionModel for Fomm {
+    fn report(&self) -> &BackendReport {
+        self.networks.generator.report()
+    }
+
+    fn spec(&self) -> &SampleSpec {
+        &self.networks.spec
+    }
+
+    fn crop(&self) -> &Crop {
+        &self.crop
+    }
+
+    fn most_portraits(&self) -> usize {
+        1
+    }
+
+    fn encode(&mut self, pictures: &[Tensor], times: &mut StageTimes) -> Result<()> {
+        self.networks.encode(&pictures[0], &mut self.next, times)
+    }
+
+    fn adopt(&mut self) -> Result<()> {
+        self.portrait.take_over(&self.networks.device, &mut self.next)
+    }
+
+    fn step(&mut self, settings: &ReenactSettings, elapsed: Duration) {
+        self.amount = self.smoother.amount(settings.smoothing, elapsed);
+    }
+
+    fn reset(&mut self) {
+        self.smoother.reset();
+    }
+
+    fn drive(&mut self, frame: &Frame<'_>, map: &Affine, keep: bool, times: &mut StageTimes) -> Result<()> {
+        let Networks { device, spec, .. } = &self.networks;
+        if keep {
+            copy(device, &self.smoother.state, &mut self.before)?;
         }
-        Ok(())
+        times.measure(Stage::Sample, || device.sample(frame, &[*map], spec, &mut self.picture))?;
+        self.networks.locate(&self.picture, &mut self.driving, times)?;
+        // The driver's motion is smoothed, not its sum with the portrait, which may move by itself.
+        Ok(device.smooth(&mut self.smoother.state, &self.driving, self.amount)?)
+    }
+
+    fn take_back(&mut self) -> Result<()> {
+        copy(&self.networks.device, &self.before, &mut self.smoother.state)
+    }
+
+    fn keep_reference(&mut self) -> Result<()> {
+        copy(&self.networks.device, &self.smoother.state, &mut self.reference)
+    }
+
+    fn generate(
+        &mut self,
+        settings: &ReenactSettings,
+        start: Start,
+        prediction: &mut Tensor,
+        times: &mut StageTimes,
+    ) -> Result<()> {
+        let how = Transfer {
+            relative: settings.motion == Motion::Relative,
+            adapt_scale: settings.adapt_scale,
+            amount: settings.motion_scale,
+        };
+        let driving = &self.smoother.state;
+        // Absolute motion knows no reference.
+        let from = if start == Start::Kept && how.relative { &self.reference } else { driving };
+        let source = &self.portrait.keypoints;
+        self.networks.device.transfer(source, driving, from, &how, &mut self.moved)?;
+        self.networks.generate(&self.portrait, &self.moved, prediction, times)
+    }
+
+    fn keypoints(&self) -> Option<&Tensor> {
+        Some(&self.moved.value)
     }
 }
 
 impl Probe for Fomm {
-    /// Loads the networks of `manifest`.
+    /// Loads the networks of `manifest`, which is of kind `fomm`.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it describes another kind of model, and those of [`Platform::load`].
+    /// [`Error::Manifest`] if a section is missing, and those of [`Platform::load`].
     fn load(manifest: &Manifest, platform: &Platform) -> Result<Self> {
-        if manifest.model().kind != Kind::Fomm {
-            return Err(Error::Manifest {
-                path: manifest.path().to_owned(),
-                reason: format!("a model of kind {:?} cannot animate a portrait", manifest.model().kind),
-            });
-        }
         let crop = manifest.crop()?;
         let points = manifest.fomm()?.keypoints;
         let device = platform.device();
@@ -182,29 +223,45 @@ impl Probe for Fomm {
         let (generator, (keypoints, encoder)) =
             both(device, || load("generator"), || both(device, || load("keypoints"), || load("encoder")));
         Ok(Self {
-            device: platform.device().clone(),
-            keypoints: keypoints?,
-            encoder: encoder?,
-            generator: generator?,
-            spec: manifest.sample_spec(crop.border()),
-            points,
+            networks: Networks {
+                device: platform.device().clone(),
+                keypoints: keypoints?,
+                encoder: encoder?,
+                generator: generator?,
+                spec: manifest.sample_spec(crop.border()),
+                points,
+            },
             crop,
-            driving: Tensor::default(),
+            portrait: Encoded::default(),
+            next: Encoded::default(),
+            smoother: Smoother::default(),
+            amount: 1.0,
+            picture: Tensor::default(),
+            driving: Keypoints::default(),
+            before: Keypoints::default(),
+            reference: Keypoints::default(),
+            moved: Keypoints::default(),
         })
     }
 
     /// The picture animated by itself, turned and moved.
     fn probe(&mut self, picture: &Frame<'_>) -> Result<Tensor> {
         let mut times = StageTimes::default();
-        let (width, height) = (picture.width() as f32, picture.height() as f32);
-        let whole = Affine::from_rect(Rect::new(0.0, 0.0, width, height), self.spec.width, self.spec.height);
-        let beside = Point { x: 0.53 * width, y: 0.48 * height };
-        let turned = Affine::from_rotated_square(beside, width, 0.1, self.spec.width);
+        let Networks { device, spec, .. } = &self.networks;
+        let (whole, turned) = probe_maps(picture, spec);
+        let mut image = Tensor::default();
+        device.sample(picture, &[whole], spec, &mut image)?;
         let mut encoded = Encoded::default();
-        self.encode(picture, &whole, &mut encoded, &mut times)?;
+        self.networks.encode(&image, &mut encoded, &mut times)?;
         let (mut driving, mut prediction) = (Keypoints::default(), Tensor::default());
-        self.drive(picture, &turned, &mut driving, &mut times)?;
-        self.generate(&encoded, &driving, &mut prediction, &mut times)?;
+        device.sample(picture, &[turned], spec, &mut image)?;
+        self.networks.locate(&image, &mut driving, &mut times)?;
+        self.networks.generate(&encoded, &driving, &mut prediction, &mut times)?;
         Ok(prediction)
     }
+}
+
+fn copy(device: &Device, from: &Keypoints, to: &mut Keypoints) -> Result<()> {
+    device.copy(&from.value, &mut to.value)?;
+    Ok(device.copy(&from.jacobian, &mut to.jacobian)?)
 }

@@ -1,34 +1,35 @@
 //! A portrait animated by a driving video.
 //!
-//! A frame's way through [`Reenactor::process`]: the tracker finds the driver's face, the crop about it is sampled,
-//! the key-point network reads it, [`Device::transfer`] puts its motion on the portrait's key points, the generator paints, and
-//! the picture is composed into the output. While no face is found nothing of the driver is shown: the output is made
-//! from the portrait alone, always.
+//! A frame's way through [`Reenactor::process`]: the tracker finds the driver's face, the crop about it is sampled, the motion
+//! model paints the portrait as that moves, and the picture is composed into the output. There are two kinds of models: in
+//! `fomm.rs` a network reads key points off the crop, [`Device::transfer`] puts their motion on the portrait's, and a
+//! generator paints; in `x2face.rs` a network tells where in the portrait's embedded face each pixel is found. While no face is
+//! found nothing of the driver is shown: the output is made from the portrait alone, always.
 
 mod crop;
 mod fomm;
+mod model;
 mod picture;
 mod reference;
 mod scene;
 mod settings;
 mod smoother;
+mod x2face;
 
 use std::time::{Duration, Instant};
 
 use deepfake_kernels::{
-    Affine, Background, Device, Frame, FrameMut, Graph, Keypoints, Layer, Memory, Point, Rect, Shape, Tensor,
-    Transfer,
+    Affine, Background, Device, Frame, FrameMut, Graph, Layer, Memory, Point, Rect, Shape, Tensor,
 };
 
 use self::{
     crop::{fixed_map, Follower, Square},
-    fomm::{Encoded, Fomm},
+    model::{MotionModel, Start},
     reference::{normalise, ReferenceKeeper},
     scene::Scene,
-    smoother::Smoother,
 };
 use crate::{
-    engine::{both, choose, precision, BackendReport, EngineOptions, Intake, Outlet, Platform},
+    engine::{both, choose, BackendReport, EngineOptions, Intake, Outlet, Platform},
     face::{FaceTracker, Landmarks, Track, TrackerOptions},
     manifest::Crop,
     zoo, Error, Result, Stage, StageTimes,
@@ -96,9 +97,10 @@ pub struct Outcome {
 struct Portrait {
     /// There is one.
     there: bool,
-    encoded: Encoded,
-    /// Where the next one is encoded, so that one that fails leaves this one alone.
-    next: Encoded,
+    /// The first of its pictures as the model sees it, planar RGB in 0..1, `[1, 3, height, width]`.
+    image: Tensor,
+    /// Pictures of the next one, so that one that fails leaves this one alone.
+    next: Vec<Tensor>,
     landmarks: Option<Vec<[f32; 2]>>,
     scene: Scene,
 }
@@ -124,6 +126,8 @@ enum Sighting {
 /// Animates a portrait.
 #[derive(Debug)]
 pub struct Reenactor {
+    /// Of the model.
+    name: String,
     intake: Intake,
     outlet: Outlet,
     /// Where the driver's face is tracked.
@@ -139,35 +143,15 @@ pub struct Reenactor {
 #[derive(Debug)]
 struct Animator {
     device: Device,
-    fomm: Fomm,
+    model: Box<dyn MotionModel>,
     settings: ReenactSettings,
     portrait: Portrait,
-    smoother: Smoother,
-    /// Key points of the last driving frame, as the network gave them.
-    driving: Keypoints,
-    /// What the smoother held before the last frame, where that may have to be taken back.
-    before: Keypoints,
-    /// The smoother holds key points of the driver, to be put on another portrait that comes meanwhile.
+    /// The model has seen a driver, whose motion is to be put on another portrait that comes meanwhile.
     driven: bool,
-    /// The driver's key points that relative motion starts from; the keeper knows whether there are any.
-    reference: Keypoints,
-    /// The portrait's key points with the driver's motion.
-    moved: Keypoints,
     prediction: Tensor,
-    /// `prediction` was painted from the present portrait by `moved`.
+    /// `prediction` was painted from the present portrait, as the driver was last seen.
     animated: bool,
     graph: Graph,
-}
-
-/// What relative motion starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    /// The kept reference.
-    Kept,
-    /// The present frame, which is to be kept.
-    Here,
-    /// Nothing yet.
-    Nowhere,
 }
 
 impl Reenactor {
@@ -185,12 +169,13 @@ impl Reenactor {
             TrackerOptions { max_faces: 1, min_face_size: SMALLEST_FACE, ..TrackerOptions::default() };
         // The driver's face is followed beside the animation where that is possible.
         let beside = platform.fork()?;
-        let (tracker, fomm) = both(
+        let (tracker, model) = both(
             platform.device(),
             || FaceTracker::load_on(&beside, tracking.clone()),
-            || precision::load::<Fomm>(&manifest, platform),
+            || model::load(&manifest, platform),
         );
         Ok(Self {
+            name: manifest.model().name.clone(),
             intake: Intake::default(),
             outlet: Outlet::default(),
             tracker: tracker?,
@@ -201,15 +186,10 @@ impl Reenactor {
             driver: Driver::default(),
             animator: Animator {
                 device: platform.device().clone(),
-                fomm: fomm?,
+                model: model?,
                 settings: ReenactSettings::default(),
                 portrait: Portrait::default(),
-                smoother: Smoother::default(),
-                driving: Keypoints::default(),
-                before: Keypoints::default(),
                 driven: false,
-                reference: Keypoints::default(),
-                moved: Keypoints::default(),
                 prediction: Tensor::default(),
                 animated: false,
                 graph: Graph::default(),
@@ -219,7 +199,13 @@ impl Reenactor {
 
     /// Which backend runs the networks, and why.
     pub fn report(&self) -> &BackendReport {
-        self.animator.fomm.report()
+        self.animator.model.report()
+    }
+
+    /// Whether the model has key points. Without them the driver's pose is always taken as it is: what settings say of motion,
+    /// reference, smoothing and key points has no effect.
+    pub fn has_keypoints(&self) -> bool {
+        self.animator.model.keypoints().is_some()
     }
 
     /// Width and height of the picture that the output shows: the portrait's whole one with [`Composition::Scene`], once
@@ -229,7 +215,7 @@ impl Reenactor {
             Composition::Scene => self.animator.portrait.scene.size(),
             Composition::Portrait => None,
         };
-        scene.unwrap_or_else(|| self.animator.fomm.size())
+        scene.unwrap_or_else(|| self.animator.size())
     }
 
     /// Takes other settings. The part of the portrait that is used, and what of it is shown, change with the next portrait
@@ -237,7 +223,7 @@ impl Reenactor {
     pub fn set_settings(&mut self, settings: &ReenactSettings) {
         let old = &self.animator.settings;
         if settings.driver_crop != old.driver_crop {
-            self.animator.smoother.reset();
+            self.animator.model.reset();
         }
         if settings.driver_crop != old.driver_crop || settings.reference != old.reference {
             self.reference.reset();
@@ -250,41 +236,87 @@ impl Reenactor {
     /// # Errors
     /// [`Error::NoFaceInPortrait`] if there is none and `source_crop` is [`CropMode::Track`]; [`Error::Network`].
     pub fn set_portrait(&mut self, frame: &Frame<'_>) -> Result<()> {
+        self.set_portraits(std::slice::from_ref(frame))
+    }
+
+    /// Takes the portrait of one person in several `pictures`, of which some models make a fuller face than of one. The
+    /// first is what is shown where nothing is animated. Where that fails, the portrait before stays.
+    ///
+    /// # Errors
+    /// [`Error::NoPortrait`] without pictures, [`Error::TooManyPortraits`] with more than the model can use,
+    /// [`Error::NoFaceInPicture`] if there is none in one of several, and those of [`set_portrait`](Self::set_portrait).
+    pub fn set_portraits(&mut self, pictures: &[Frame<'_>]) -> Result<()> {
+        let most = self.animator.model.most_portraits();
+        if pictures.len() > most {
+            return Err(Error::TooManyPortraits { model: self.name.clone(), given: pictures.len(), most });
+        }
         let mut intake = std::mem::take(&mut self.intake);
         let device = self.animator.device.clone();
-        let taken = intake.take(&device, frame).and_then(|frame| self.take_portrait(&frame));
+        let taken = self.take_portraits(&mut intake, pictures);
         self.intake = intake;
-        // Nothing may still be read when the caller takes the frame back.
+        // Nothing may still be read when the caller takes the frames back.
         let done = device.synchronize();
         taken?;
         Ok(done?)
     }
 
-    fn take_portrait(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let mut times = StageTimes::default();
-        self.portrait_tracker.reset();
-        let face = largest(self.portrait_tracker.update(frame, None, &mut times)?);
-        let landmarks = face.and_then(|track| normalise(&track.landmarks.points));
-        let Animator { device, fomm, settings, portrait, animated, .. } = &mut self.animator;
-        let map = match (settings.source_crop, face) {
-            (CropMode::Track, None) => return Err(Error::NoFaceInPortrait),
-            (CropMode::Track, Some(track)) => {
-                let square = Square::about_face(track.landmarks.bounding_box(), fomm.crop());
-                let (width, height) = fomm.size();
-                Affine::from_rect(square.within((frame.width(), frame.height())).rect(), width, height)
-            }
-            (mode, _) => fixed_map(mode, (frame.width(), frame.height()), fomm.size()),
+    fn take_portraits(&mut self, intake: &mut Intake, pictures: &[Frame<'_>]) -> Result<()> {
+        let (first, others) = pictures.split_first().ok_or(Error::NoPortrait)?;
+        let count = pictures.len();
+        let of_several = |index: usize, error: Error| match error {
+            Error::NoFaceInPortrait if count > 1 => Error::NoFaceInPicture { number: index + 1, count },
+            error => error,
         };
-        fomm.encode(frame, &map, &mut portrait.next, &mut times)?;
-        if settings.composition == Composition::Scene {
-            portrait.scene.set(device, frame, map)?;
+        let mut times = StageTimes::default();
+        let device = self.animator.device.clone();
+        self.animator.portrait.next.resize_with(count, Tensor::default);
+        for (index, picture) in (1..).zip(others) {
+            let taken =
+                intake.take(&device, picture).and_then(|frame| self.take_picture(index, &frame, &mut times));
+            taken.map_err(|error| of_several(index, error))?;
         }
-        portrait.encoded.take_over(device, &mut portrait.next)?;
+        // Last, as a scene takes more of it than the face, and the intake holds one frame.
+        let first = intake.take(&device, first)?;
+        let (map, landmarks) =
+            self.take_picture(0, &first, &mut times).map_err(|error| of_several(0, error))?;
+        let Animator { model, settings, portrait, animated, .. } = &mut self.animator;
+        model.encode(&portrait.next, &mut times)?;
+        if settings.composition == Composition::Scene {
+            portrait.scene.set(&device, &first, map)?;
+        }
+        model.adopt()?;
+        std::mem::swap(&mut portrait.image, &mut portrait.next[0]);
         portrait.landmarks = landmarks;
         portrait.there = true;
         *animated = false;
         self.reference.portrait_changed();
         Ok(())
+    }
+
+    /// Cuts picture number `index` of the next portrait out of `frame`. Returns where, and the face's landmarks if it has one.
+    fn take_picture(
+        &mut self,
+        index: usize,
+        frame: &Frame<'_>,
+        times: &mut StageTimes,
+    ) -> Result<(Affine, Option<Vec<[f32; 2]>>)> {
+        self.portrait_tracker.reset();
+        let face = largest(self.portrait_tracker.update(frame, None, times)?);
+        let Animator { device, model, settings, portrait, .. } = &mut self.animator;
+        let spec = model.spec();
+        let map = match (settings.source_crop, face) {
+            (CropMode::Track, None) => return Err(Error::NoFaceInPortrait),
+            (CropMode::Track, Some(track)) => {
+                let square = Square::about_face(track.landmarks.bounding_box(), model.crop());
+                let square = square.within((frame.width(), frame.height()));
+                Affine::from_rect(square.rect(), spec.width, spec.height)
+            }
+            (mode, _) => fixed_map(mode, (frame.width(), frame.height()), (spec.width, spec.height)),
+        };
+        let landmarks = face.and_then(|track| normalise(&track.landmarks.points));
+        let picture = &mut portrait.next[index];
+        times.measure(Stage::Sample, || device.sample(frame, &[map], spec, picture))?;
+        Ok((map, landmarks))
     }
 
     /// Whether there is a portrait to animate.
@@ -303,7 +335,7 @@ impl Reenactor {
         self.tracker.reset();
         self.driver = Driver::default();
         self.reference.seek();
-        self.animator.smoother.reset();
+        self.animator.model.reset();
         self.animator.driven = false;
         self.animator.animated = false;
     }
@@ -382,7 +414,7 @@ impl Reenactor {
         if let Some(shown) = foreseen {
             match &sighting {
                 Sighting::Seen(face) if self.driver.track == track => {
-                    self.driver.follow(face, self.animator.fomm.crop(), elapsed);
+                    self.driver.follow(face, self.animator.model.crop(), elapsed);
                     return Ok(Outcome { shown, events, times });
                 }
                 _ => self.animator.take_back()?,
@@ -425,12 +457,10 @@ impl Reenactor {
     /// all, the animation is taken back before anybody sees it. A crop that follows a face comes one frame late this way, of
     /// which nothing is seen, as it glides anyway.
     fn foresee(&self, frame: &Frame<'_>) -> Option<Affine> {
-        let Animator { device, fomm, settings, .. } = &self.animator;
-        let surely = device.cuda().is_some()
-            && self.driver.seen
-            && self.reference.is_kept()
-            && !self.reference.is_searching(settings.reference);
-        let (width, height) = fomm.size();
+        let Animator { device, settings, .. } = &self.animator;
+        let settled = self.reference.is_kept() && !self.reference.is_searching(settings.reference);
+        let surely = device.cuda().is_some() && self.driver.seen && (settled || !self.has_keypoints());
+        let (width, height) = self.animator.size();
         match settings.driver_crop {
             _ if !surely => None,
             CropMode::Track => {
@@ -471,7 +501,7 @@ impl Reenactor {
         if id != self.driver.track {
             // Another person, or the same after a while: what was smoothed before has nothing to do with it.
             self.driver.follower.reset();
-            self.animator.smoother.reset();
+            self.animator.model.reset();
             if id.is_some() {
                 self.reference.driver_changed(self.animator.settings.reference);
             }
@@ -489,31 +519,28 @@ impl Reenactor {
         events: &mut Vec<Event>,
         times: &mut StageTimes,
     ) -> Result<Shown> {
-        let animator = &mut self.animator;
-        let size = animator.fomm.size();
-        let map = match animator.settings.driver_crop {
+        let size = self.animator.size();
+        let map = match self.animator.settings.driver_crop {
             CropMode::Track => {
-                let square = self.driver.follow(face, animator.fomm.crop(), elapsed);
+                let square = self.driver.follow(face, self.animator.model.crop(), elapsed);
                 Affine::from_rect(square.rect(), size.0, size.1)
             }
             mode => fixed_map(mode, (frame.width(), frame.height()), size),
         };
-        let landmarks = normalise(&face.points);
-        let taken = self.reference.offer(
-            animator.settings.reference,
-            landmarks.as_deref(),
-            animator.portrait.landmarks.as_deref(),
-            elapsed,
-        );
-        let start = match (taken, self.reference.is_kept()) {
-            (true, _) => Start::Here,
-            (false, true) => Start::Kept,
-            (false, false) => Start::Nowhere,
-        };
-        if taken {
+        let start = if self.has_keypoints() && self.is_reference(face, elapsed) {
             events.push(Event::ReferenceTaken);
-        }
-        animator.animate(frame, &map, start, elapsed, output, times)
+            Start::Here
+        } else {
+            self.start()
+        };
+        self.animator.animate(frame, &map, start, elapsed, output, times)
+    }
+
+    /// Whether relative motion starts from this frame from now on.
+    fn is_reference(&mut self, face: &Landmarks, elapsed: Duration) -> bool {
+        let Animator { settings, portrait, .. } = &self.animator;
+        let landmarks = normalise(&face.points);
+        self.reference.offer(settings.reference, landmarks.as_deref(), portrait.landmarks.as_deref(), elapsed)
     }
 }
 
@@ -528,20 +555,16 @@ impl Animator {
         output: &mut FrameMut<'_>,
         times: &mut StageTimes,
     ) -> Result<Shown> {
-        let amount = self.smoother.amount(self.settings.smoothing, elapsed);
+        self.model.step(&self.settings, elapsed);
         // Half-painted or painted for another portrait: not to be held, should anything fail.
         self.animated = false;
         let mut graph = std::mem::take(&mut self.graph);
         let device = self.device.clone();
         let can_move = self.can_move(start);
         let shown = if can_move { Shown::Animated } else { Shown::Source };
+        let keep = self.driven && device.cuda().is_some();
         let done = device.replay::<Error>(&mut graph, || {
-            if self.driven && device.cuda().is_some() {
-                copy(&device, &self.smoother.state, &mut self.before)?;
-            }
-            self.fomm.drive(frame, map, &mut self.driving, times)?;
-            // The driver's motion is smoothed, not its sum with the portrait, which may move by itself.
-            device.smooth(&mut self.smoother.state, &self.driving, amount)?;
+            self.model.drive(frame, map, keep, times)?;
             if can_move {
                 self.generate(start, times)?;
             }
@@ -552,35 +575,33 @@ impl Animator {
         self.driven = true;
         self.animated = can_move;
         if start == Start::Here {
-            copy(&device, &self.smoother.state, &mut self.reference)?;
+            self.model.keep_reference()?;
         }
         Ok(shown)
+    }
+
+    /// Width and height of the model's pictures.
+    fn size(&self) -> (usize, usize) {
+        let spec = self.model.spec();
+        (spec.width, spec.height)
     }
 
     /// Undoes the last frame, in which there was no face after all: what is held from now on is what was shown before it.
     fn take_back(&mut self) -> Result<()> {
         self.animated = false;
-        copy(&self.device, &self.before, &mut self.smoother.state)
+        self.model.take_back()
     }
 
-    /// Whether motion is relative to a reference that the user has not named yet.
+    /// Whether it is known how to move: where motion is relative, there must be a reference, which the user may have to name.
     fn can_move(&self, start: Start) -> bool {
-        self.settings.motion == Motion::Absolute || start != Start::Nowhere
+        self.model.keypoints().is_none()
+            || self.settings.motion == Motion::Absolute
+            || start != Start::Nowhere
     }
 
     /// Puts the driver's last motion on the present portrait.
     fn generate(&mut self, start: Start, times: &mut StageTimes) -> Result<()> {
-        let how = Transfer {
-            relative: self.settings.motion == Motion::Relative,
-            adapt_scale: self.settings.adapt_scale,
-            amount: self.settings.motion_scale,
-        };
-        let driving = &self.smoother.state;
-        // Absolute motion knows no reference.
-        let from = if start == Start::Kept && how.relative { &self.reference } else { driving };
-        let source = &self.portrait.encoded.keypoints;
-        self.device.transfer(source, driving, from, &how, &mut self.moved)?;
-        self.fomm.generate(&self.portrait.encoded, &self.moved, &mut self.prediction, times)
+        self.model.generate(&self.settings, start, &mut self.prediction, times)
     }
 
     /// Sees to it that there is an animated picture of the present portrait to be shown once more.
@@ -616,7 +637,7 @@ impl Animator {
 
     /// Takes the pixels of an output of that size to those of the model's picture; `None` where it is too thin for any.
     fn map_to_picture(&self, output: (usize, usize)) -> Option<Affine> {
-        let (width, height) = self.fomm.size();
+        let (width, height) = self.size();
         match self.settings.composition {
             Composition::Portrait => Affine::from_rect(fit((width, height), output), width, height).inverse(),
             Composition::Scene => self.portrait.scene.to_crop(output),
@@ -633,10 +654,10 @@ impl Animator {
             Shown::Animated | Shown::Held => Some(&self.prediction),
             // The whole picture holds the still portrait already.
             Shown::Source if scene.is_some() => None,
-            Shown::Source => Some(&self.portrait.encoded.image),
+            Shown::Source => Some(&self.portrait.image),
             Shown::Black => None,
         };
-        let feather = if scene.is_some() { Scene::feather(self.fomm.size().0) } else { 0.0 };
+        let feather = if scene.is_some() { Scene::feather(self.size().0) } else { 0.0 };
         let map = self.map_to_picture((output.width(), output.height()));
         let layer = image.zip(map).map(|(image, map)| Layer { image, map, feather });
         let background = scene.as_ref().map_or(BLACK, Background::Picture);
@@ -647,11 +668,12 @@ impl Animator {
     fn draw_keypoints(&self, output: &mut FrameMut<'_>) -> Result<()> {
         const COLORS: [[f32; 3]; 5] =
             [[1.0, 0.2, 0.2], [0.2, 1.0, 0.2], [0.3, 0.5, 1.0], [1.0, 1.0, 0.2], [1.0, 0.3, 1.0]];
-        let (width, height) = self.fomm.size();
+        let Some(keypoints) = self.model.keypoints() else { return Ok(()) };
+        let (width, height) = self.size();
         let to_picture = self.map_to_picture((output.width(), output.height()));
         let Some(to_output) = to_picture.and_then(|map| map.inverse()) else { return Ok(()) };
         let mut values = Tensor::default();
-        self.device.download([(&self.moved.value, &mut values)])?;
+        self.device.download([(keypoints, &mut values)])?;
         let radius = (to_output.m[0] * width as f32 / 64.0).max(1.5);
         let points = values.data().as_chunks::<2>().0.iter().zip(COLORS.iter().cycle());
         let shapes: Vec<Shape<'_>> = points
@@ -685,11 +707,6 @@ impl Driver {
         self.last_time = time;
         elapsed.min(LONGEST_INTERVAL)
     }
-}
-
-fn copy(device: &Device, from: &Keypoints, to: &mut Keypoints) -> Result<()> {
-    device.copy(&from.value, &mut to.value)?;
-    Ok(device.copy(&from.jacobian, &mut to.jacobian)?)
 }
 
 /// The largest face that was seen in the last frame.

@@ -36,10 +36,11 @@ pub(super) fn rtx() -> Option<&'static Library> {
     Some(library)
 }
 
-/// Every network of the zoo: manifest's path and role.
+/// Every network of the zoo, and those of the X2Face model that the tests have: manifest and role.
 fn zoo() -> Vec<(Manifest, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("zoo");
     let mut models: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    models.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/x2face-smallest"));
     models.sort();
     let manifests = models.iter().map(|model| Manifest::read(&model.join("manifest.toml")).unwrap());
     manifests
