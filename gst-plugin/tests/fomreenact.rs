@@ -10,8 +10,8 @@ use std::{
 
 use common::{
     alone, assert_advised_once, assert_properties, convert, difference, element, end, error_on, info, init,
-    leaks, memory, model_copy, on_gpu, picture, portrait, refused_start, rgb, share_of, skipped, structures,
-    timed, wait_for, Content, FORMATS, GREEN, PATIENCE,
+    leaks, memory, model_copy, on_gpu, picture, portrait, refused_start, repository, rgb, share_of, skipped,
+    structures, timed, wait_for, Content, FORMATS, GREEN, PATIENCE,
 };
 use gst::prelude::*;
 use gst_check::Harness;
@@ -98,6 +98,7 @@ fn properties_have_the_documented_defaults_and_are_live_where_documented() {
         "fomreenact",
         &[
             ("source-location", "NULL", "playing"),
+            ("source-locations", "<  >", "playing"),
             ("model", "fomm-lite", "ready"),
             ("backend", "auto", "ready"),
             ("device-id", "0", "ready"),
@@ -550,30 +551,263 @@ fn moving_portraits_without_a_face_warn_once_and_leave_the_last_good_one() {
     assert_eq!(bench.stat("portraits"), 1);
 }
 
+// X2Face, with random weights: it moves pixels, but not as a face does.
+
+fn x2face() -> String {
+    repository().join("models/tests/data/x2face-smallest").to_str().unwrap().to_owned()
+}
+
+/// A bench with that model and the portrait, and what `set` sets.
+fn x2face_bench(set: impl FnOnce(&gst::Element)) -> Bench {
+    Bench::with(&driver(), "video/x-raw,format=RGB", |element| {
+        element.set_property("model", x2face());
+        element.set_property("source-location", portrait().to_str());
+        set(element);
+    })
+}
+
+fn locations(paths: &[&std::path::Path]) -> gst::Array {
+    gst::Array::new(paths.iter().map(|path| path.to_str().unwrap()))
+}
+
+/// The portrait as a file of half the brightness.
+fn dark_portrait(folder: &std::path::Path) -> std::path::PathBuf {
+    let path = folder.join("dark, with a blank.png");
+    let mut picture = image::open(portrait()).unwrap().to_rgb8();
+    picture.pixels_mut().for_each(|pixel| pixel.0 = pixel.0.map(|value| value / 2));
+    picture.save(&path).unwrap();
+    path
+}
+
+#[test]
+fn x2face_animates_the_portrait_and_marks_what_it_makes() {
+    let mut bench = x2face_bench(|_| ());
+    let first = bench.push_rgb(Content::Face, 0);
+    let buffer = bench.push(Content::OtherFace, 1);
+    let other = rgb(&buffer, &bench.output());
+    assert_eq!((bench.output().width(), bench.output().height()), (256, 256));
+    assert!(difference(&first, &other) > 0.5, "nothing moves: {}", difference(&first, &other));
+    let meta = gst::meta::CustomMeta::from_buffer(&buffer, META).unwrap();
+    assert!(meta.structure().get::<&str>("model").unwrap().ends_with("x2face-smallest"));
+    assert_eq!(bench.status(), ["backend", "face-found"], "no reference is told of");
+}
+
+#[test]
+fn several_pictures_of_the_portrait_make_one_face() {
+    let folder = tempfile::tempdir().unwrap();
+    let dark = dark_portrait(folder.path());
+    let mut bench = x2face_bench(|element| element.set_property("smoothing", 0f32));
+    let of_one = bench.push_rgb(Content::Face, 0);
+    bench.element.set_property("source-locations", locations(&[&portrait(), &dark]));
+    let of_two = bench.push_rgb(Content::Face, 1);
+    assert!(difference(&of_one, &of_two) > 5.0, "{}", difference(&of_one, &of_two));
+    bench.element.set_property("bypass", true);
+    let mut alone = x2face_bench(|element| element.set_property("bypass", true));
+    let same = alone.push_rgb(Content::Face, 0) == bench.push_rgb(Content::Face, 2);
+    assert!(same, "the first is the still one");
+    bench.element.set_property("bypass", false);
+    bench.element.set_property("source-locations", locations(&[&portrait()]));
+    assert!(bench.push_rgb(Content::Face, 3) == of_one);
+    assert_eq!(bench.stat("portraits"), 3);
+    assert!(bench.bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]).is_none());
+}
+
+#[test]
+fn one_location_and_several_are_views_of_the_same_list() {
+    let (element, _bus) = element("fomreenact");
+    let all = || -> Vec<String> {
+        element.property::<gst::Array>("source-locations").iter().map(|path| path.get().unwrap()).collect()
+    };
+    let one = || element.property::<Option<String>>("source-location");
+    element.set_property("source-location", "a.png");
+    assert_eq!((one().as_deref(), all()), (Some("a.png"), vec!["a.png".to_owned()]));
+    // As gst-launch-1.0 sets it.
+    element.set_property_from_str("source-locations", "<b.png, \"c, d.png\">");
+    assert_eq!((one(), all()), (None, vec!["b.png".to_owned(), "c, d.png".to_owned()]));
+    element.set_property("source-location", None::<&str>);
+    assert_eq!((one(), all()), (None, vec![]));
+}
+
+#[test]
+fn pictures_that_cannot_be_used_together_are_refused_at_the_start_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (face, wall) = (portrait(), folder.path().join("wall.png"));
+    image::RgbImage::from_pixel(200, 200, image::Rgb([120, 130, 140])).save(&wall).unwrap();
+    let missing = folder.path().join("missing.png");
+    let (fomm, x2face) = ("fomm-lite".to_owned(), x2face());
+    let nine: Vec<&std::path::Path> = vec![&face; 9];
+    for (model, pictures, matches, words) in [
+        (
+            &fomm,
+            &[&*face, &*face][..],
+            gst::ResourceError::Settings,
+            "'fomm-lite' makes a portrait of at most 1",
+        ),
+        (&x2face, &nine[..], gst::ResourceError::Settings, "at most 8 pictures, and 9"),
+        (&x2face, &[&*face, &*wall], gst::ResourceError::Settings, "picture 2 of the 2"),
+        (&x2face, &[&*face, &*missing, &*face], gst::ResourceError::OpenRead, "missing.png"),
+    ] {
+        let (error, _) = refused_start(
+            "fomreenact",
+            |element| {
+                element.set_property("model", model);
+                element.set_property("source-locations", locations(pictures));
+            },
+            |element| element.set_property("source-location", portrait().to_str()),
+        );
+        assert!(error.matches(matches), "{error:?}");
+        assert!(error.message().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn pictures_that_cannot_be_used_in_mid_stream_are_a_warning_and_the_old_portrait_stays() {
+    let mut bench = Bench::new(&driver(), "video/x-raw,format=RGB");
+    bench.element.set_property("bypass", true);
+    let before = bench.push_rgb(Content::Face, 0);
+    bench.element.set_property("source-locations", locations(&[&portrait(), &portrait()]));
+    assert!(bench.push_rgb(Content::Face, 1) == before);
+    let warning = wait_for(&bench.bus, gst::MessageType::Warning);
+    let gst::MessageView::Warning(warning) = warning.view() else { unreachable!() };
+    assert!(warning.error().message().contains("at most 1 picture"), "{warning:?}");
+}
+
+/// A copy of the random X2Face with something in its manifest replaced.
+fn x2face_copy(from: &str, to: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(x2face()).unwrap().flatten() {
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("manifest.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::write(&path, text.replace(from, to)).unwrap();
+    folder
+}
+
+#[test]
+fn a_bad_manifest_of_x2face_is_refused_at_the_start_with_the_reason() {
+    for (from, to, words) in [
+        (
+            "[x2face]\nalign_corners = true\nresize_align_corners = true\nembedded = [3, 256, 256]\n",
+            "",
+            "[x2face]",
+        ),
+        ("embedded = [3, 256, 256]", "embedded = [3, 128, 128]", "x2face.embedded"),
+        ("role = \"driver\"", "role = \"network\"", "role 'driver'"),
+    ] {
+        let folder = x2face_copy(from, to);
+        let (error, _) = refused_start(
+            "fomreenact",
+            |element| element.set_property("model", folder.path().to_str()),
+            |element| element.set_property("model", x2face()),
+        );
+        assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
+        assert!(error.message().contains(words), "{error}");
+    }
+}
+
+/// Texts of the information messages on the bus; other messages are lost.
+fn informed(bus: &gst::Bus) -> Vec<String> {
+    std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Info]))
+        .map(|message| match message.view() {
+            gst::MessageView::Info(info) => info.error().message().to_owned(),
+            _ => unreachable!(),
+        })
+        .collect()
+}
+
+#[test]
+fn settings_that_mean_nothing_to_x2face_are_told_once_each() {
+    let mut bench = x2face_bench(|element| element.set_property_from_str("motion", "absolute"));
+    let unsmoothed = bench.push_rgb(Content::Face, 0);
+    bench.element.set_property("smoothing", 0.9f32);
+    bench.element.emit_by_name::<()>("calibrate", &[]);
+    bench.push(Content::OtherFace, 1);
+    let smoothed = bench.push_rgb(Content::Face, 2);
+    assert!(unsmoothed == smoothed);
+    let [start, change] = &informed(&bench.bus)[..] else { panic!("not two messages") };
+    assert!(start.ends_with("no key points: motion") && change.ends_with("no key points: smoothing"));
+
+    let mut bench = Bench::with(&driver(), ANY, |element| {
+        element.set_property("source-location", portrait().to_str());
+        element.set_property("smoothing", 0.9f32);
+    });
+    bench.push(Content::Face, 0);
+    assert_eq!(informed(&bench.bus), Vec::<String>::new());
+}
+
+#[test]
+fn x2face_takes_the_newest_frame_of_the_source_pad_as_the_only_picture() {
+    let bench = Bench::with(&driver(), ANY, |element| element.set_property("model", x2face()));
+    let source = Harness::with_element(&bench.element, Some("source"), None);
+    let (mut bench, mut source) = (bench, source);
+    let pushed = waits_until(&mut bench, |_| send_portrait(&mut source, Content::OtherFace));
+    assert_eq!(pushed, Ok(gst::FlowSuccess::Ok));
+    send_portrait(&mut source, Content::Face);
+    bench.harness.pull().unwrap();
+    let first = bench.push(Content::Face, 1);
+    let pixels = rgb(&first, &bench.output());
+    assert!(share_of(&pixels, [0; 3]) < 0.9, "the portrait is not black");
+    assert_eq!(bench.stat("portraits"), 2);
+}
+
 // The driver is never shown.
 
 #[test]
 fn a_driver_without_a_face_is_not_shown_whatever_is_asked_for() {
-    for lost in ["hold", "source", "black"] {
-        for crop in ["track", "center", "none"] {
+    for model in ["fomm-lite", &x2face()] {
+        for (lost, crop) in ["hold", "source", "black"]
+            .into_iter()
+            .flat_map(|lost| ["track", "center", "none"].map(|crop| (lost, crop)))
+        {
             let mut bench = Bench::with(&driver(), "video/x-raw,format=RGB", |element| {
+                element.set_property("model", model);
                 element.set_property("source-location", portrait().to_str());
                 element.set_property_from_str("on-face-lost", lost);
                 element.set_property_from_str("driver-crop", crop);
             });
             for n in 0..6 {
                 let out = bench.push_rgb(Content::Flat(GREEN), n);
-                assert_eq!(share_of(&out, GREEN), 0.0, "{lost} {crop}");
+                assert_eq!(share_of(&out, GREEN), 0.0, "{model} {lost} {crop}");
                 let black = share_of(&out, [0; 3]);
-                assert_eq!(black == 1.0, lost == "black", "{lost} {crop}: {black}");
+                assert_eq!(black == 1.0, lost == "black", "{model} {lost} {crop}: {black}");
             }
         }
     }
 }
 
 #[test]
+fn the_colour_around_the_drivers_face_does_not_come_out_of_x2face() {
+    // The whole frame goes into the network, most of it of a colour that the portrait has not.
+    let wide = info(VideoFormat::Rgb, 640, 240);
+    let mut bench = Bench::with(&wide, "video/x-raw,format=RGB", |element| {
+        element.set_property("model", x2face());
+        element.set_property("source-location", portrait().to_str());
+        element.set_property_from_str("driver-crop", "none");
+    });
+    for n in 0..4 {
+        let mut picture = picture(&wide, Content::Face);
+        {
+            let mut map = picture.get_mut().unwrap().map_writable().unwrap();
+            for pixel in map.as_chunks_mut::<3>().0.iter_mut().filter(|pixel| **pixel == [90, 90, 100]) {
+                *pixel = GREEN;
+            }
+        }
+        bench.harness.push(timed(picture, n)).unwrap();
+        let buffer = bench.harness.pull().unwrap();
+        assert_eq!(share_of(&rgb(&buffer, &bench.output()), GREEN), 0.0, "frame {n}");
+    }
+    assert!(bench.status().contains(&"face-found".to_owned()));
+}
+
+#[test]
 fn a_face_that_leaves_is_held_and_not_replaced_by_the_driver() {
-    let mut bench = Bench::new(&driver(), "video/x-raw,format=RGB");
+    assert_held(Bench::new(&driver(), "video/x-raw,format=RGB"));
+    assert_held(x2face_bench(|_| ()));
+}
+
+fn assert_held(mut bench: Bench) {
     let mut last = Vec::new();
     for n in 0..4 {
         last = bench.push_rgb(Content::OtherFace, n);

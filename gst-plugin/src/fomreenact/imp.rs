@@ -2,10 +2,10 @@
  * SECTION:element-fomreenact
  * @short_description: animates a portrait by the face of a driving video
  *
- * The face on the pad `sink` (the driver) moves the portrait, by a first order motion model. The portrait comes
- * from #fomreenact:source-location or from the request pad `source`, which takes a picture or live video; the last
- * one wins. The driver is never shown: not while its face is lost (#fomreenact:on-face-lost), not on an error, and
- * not with #fomreenact:bypass, which shows the still portrait.
+ * The face on the pad `sink` (the driver) moves the portrait, by a first order motion model or by X2Face, whichever
+ * #fomreenact:model names. The portrait comes from #fomreenact:source-location or from the request pad `source`, which
+ * takes a picture or live video; the last one wins. The driver is never shown: not while its face is lost
+ * (#fomreenact:on-face-lost), not on an error, and not with #fomreenact:bypass, which shows the still portrait.
  *
  * While the pad `source` is linked and no portrait has come, the driving stream waits. Feed both pads from
  * different streaming threads (a queue behind a tee). Frames on the pad `source` are taken as they come and not
@@ -16,6 +16,19 @@
  * size of that picture. Faces are measured in pixels: where the driver's are not square a warning says so; put
  * `videoscale ! video/x-raw,pixel-aspect-ratio=1/1` before. Frame rate, timestamps and durations are those of the
  * driver. Frames that are late at the sink are dropped before they are animated; `qos=false` keeps all.
+ *
+ * ## Models
+ *
+ * A first order motion model reads key points off the driver and moves those of the portrait alike, by default by what
+ * changed since a reference frame. Of the driver's picture nothing but the key points reaches what paints.
+ *
+ * X2Face makes one embedded face of up to eight pictures of the person (#fomreenact:source-locations), of which the first
+ * is the still portrait and gives the scene. It takes the driver's pose and expression as they are: it has no key points, so
+ * #fomreenact:motion, #fomreenact:adapt-scale, #fomreenact:motion-scale, #fomreenact:reference, #fomreenact:smoothing,
+ * #fomreenact:keypoints and the signal #fomreenact::calibrate have no effect, no `reference` is told of, and an info message
+ * on the bus names those that were set all the same. Its driving network sees the driver's picture, but gives only the
+ * places in the embedded face that each pixel is sampled at: no colour of the driver can come out. A graph that makes anything
+ * but black of a black face is refused at the start.
  *
  * ## GPU
  *
@@ -48,6 +61,11 @@
  * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact source-location=portrait.jpg !
  *     videoconvert ! autovideosink
  * ]| Animates a portrait by a file.
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact model=x2face/manifest.toml
+ *     source-locations="<front.jpg,left.jpg,right.jpg>" ! videoconvert ! autovideosink
+ * ]| Animates three pictures of a person by a file, with a converted X2Face.
  *
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! fomreenact name=f ! videoconvert ! autovideosink
@@ -118,6 +136,8 @@ struct State {
     portrait: Option<Portrait>,
     /// Why the last portrait could not be used, if it could not.
     unusable: Option<Unusable>,
+    /// Properties of which was told that they have no effect.
+    idle: Vec<&'static str>,
 }
 
 /// The element.
@@ -198,9 +218,9 @@ impl ObjectImpl for FomReenact {
         settings.set(pspec.name(), value);
         match pspec.name() {
             // A path that is taken away leaves the portrait that was read from it.
-            "source-location" => match settings.source_location.clone() {
-                Some(path) => self.slot.put_file(path),
-                None => self.slot.forget_file(None),
+            "source-location" | "source-locations" => match &settings.source_locations[..] {
+                [] => self.slot.forget_files(None),
+                paths => self.slot.put_files(paths.to_vec()),
             },
             "marking" => lock(&self.tags).marking_changed(),
             _ => (),
@@ -317,7 +337,7 @@ impl BaseTransformImpl for FomReenact {
         let (reenactor, portrait) = self.load(&settings).inspect_err(|_| self.gpu.stop())?;
         self.gpu.started(engine::on_gpu(reenactor.report()));
         if portrait.is_some() {
-            self.slot.forget_file(settings.source_location.as_deref());
+            self.slot.forget_files(Some(&settings.source_locations));
         }
         let portraits = u64::from(portrait.is_some());
         let status = engine::status("fomreenact-status", reenactor.report());
@@ -340,8 +360,10 @@ impl BaseTransformImpl for FomReenact {
             stream_id: None,
             portrait,
             unusable: None,
+            idle: Vec::new(),
         });
         self.post(status);
+        self.tell_idle(&settings);
         Ok(())
     }
 
@@ -564,7 +586,8 @@ impl FomReenact {
         let mut reenactor = Reenactor::load(&settings.options(device, &listener))
             .map_err(|error| engine::error_message(&error))?;
         reenactor.set_settings(&settings.reenact());
-        let portrait = settings.source_location.clone().map(Portrait::File);
+        let paths = &settings.source_locations;
+        let portrait = (!paths.is_empty()).then(|| Portrait::Files(paths.clone()));
         if let Some(portrait) = &portrait {
             portrait.show(&mut reenactor, None).map_err(|unusable| unusable.error)?;
         }
@@ -590,8 +613,26 @@ impl FomReenact {
         state.applied = wanted;
         let portrait = state.portrait.clone().filter(|_| cut_anew);
         drop(guard);
+        self.tell_idle(settings);
         if let Some(portrait) = portrait {
             self.take(&portrait);
+        }
+    }
+
+    /// Tells which of the properties that were set mean nothing to this model, once each.
+    fn tell_idle(&self, settings: &Settings) {
+        let mut guard = lock(&self.state);
+        let Some(state) = guard.as_mut().filter(|state| !state.reenactor.has_keypoints()) else { return };
+        let idle = settings.about_keypoints();
+        let news: Vec<_> = idle.iter().filter(|name| !state.idle.contains(name)).copied().collect();
+        state.idle.extend(&news);
+        drop(guard);
+        if !news.is_empty() {
+            gst::element_imp_info!(
+                self,
+                gst::LibraryError::Settings,
+                ("No effect with model {}, which has no key points: {}", settings.model, news.join(", "))
+            );
         }
     }
 

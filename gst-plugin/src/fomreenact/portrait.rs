@@ -1,7 +1,7 @@
 //! Where portraits arrive, from a file or the pad `source`, and where the driving stream waits for one.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,8 +16,8 @@ use crate::{engine, frame, gpu::Context, video::Video};
 /// Where a portrait comes from.
 #[derive(Clone, Debug)]
 pub enum Portrait {
-    /// A picture file.
-    File(PathBuf),
+    /// Picture files, all of one person.
+    Files(Vec<PathBuf>),
     /// A frame from the pad `source`.
     Frame(gst::Buffer, Video),
 }
@@ -30,9 +30,15 @@ impl Portrait {
     /// Why it cannot be used.
     pub fn show(&self, reenactor: &mut Reenactor, context: Option<&Context>) -> Result<(), Unusable> {
         match self {
-            Self::File(path) => Picture::open(path)
-                .and_then(|picture| reenactor.set_portrait(&picture.frame()))
-                .map_err(Unusable::from),
+            Self::Files(paths) => {
+                let pictures = paths.iter().map(|path| Picture::open(path)).collect::<Result<Vec<_>, _>>();
+                pictures
+                    .and_then(|pictures| {
+                        let frames: Vec<_> = pictures.iter().map(Picture::frame).collect();
+                        reenactor.set_portraits(&frames)
+                    })
+                    .map_err(Unusable::from)
+            }
             Self::Frame(buffer, video) => {
                 frame::read(buffer, video, context, |frame| reenactor.set_portrait(frame))
                     .map_err(Unusable::from)
@@ -195,19 +201,20 @@ impl Slot {
         self.change(|inner| inner.ended = true);
     }
 
-    /// A file that was named is no news: `read` has been read, and not another named meanwhile. Without `read` whichever
-    /// it is: its name was taken back.
-    pub fn forget_file(&self, read: Option<&Path>) {
+    /// Files that were named are no news: `read` have been read, and not others named meanwhile. Without `read` whichever
+    /// they are: their names were taken back.
+    pub fn forget_files(&self, read: Option<&[PathBuf]>) {
         self.change(|inner| {
-            if matches!(&inner.pending, Some(Portrait::File(path)) if read.is_none_or(|read| read == path)) {
+            if matches!(&inner.pending, Some(Portrait::Files(paths)) if read.is_none_or(|read| read == paths))
+            {
                 inner.pending = None;
             }
         });
     }
 
-    /// A file was named.
-    pub fn put_file(&self, path: PathBuf) {
-        self.change(|inner| inner.pending = Some(Portrait::File(path)));
+    /// Files were named.
+    pub fn put_files(&self, paths: Vec<PathBuf>) {
+        self.change(|inner| inner.pending = Some(Portrait::Files(paths)));
     }
 
     /// A frame came on the pad `source`.
@@ -252,36 +259,39 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn slot(path: &str) -> Slot {
         let slot = Slot::default();
         slot.start();
-        slot.put_file(path.into());
+        slot.put_files(vec![path.into()]);
         slot
     }
 
     #[test]
     fn a_file_that_was_read_is_no_news_but_one_named_meanwhile_is() {
         let slot = slot("a.png");
-        slot.forget_file(Some(Path::new("a.png")));
+        slot.forget_files(Some(&["a.png".into()]));
         assert!(matches!(slot.next(true), Next::Keep));
-        slot.put_file("b.png".into());
-        slot.forget_file(Some(Path::new("a.png")));
+        slot.put_files(vec!["b.png".into(), "c.png".into()]);
+        slot.forget_files(Some(&["a.png".into()]));
         let next = slot.next(true);
-        assert!(matches!(&next, Next::Take(Portrait::File(path)) if path == Path::new("b.png")), "{next:?}");
+        let Next::Take(Portrait::Files(paths)) = next else { panic!("{next:?}") };
+        assert_eq!(paths, [Path::new("b.png"), Path::new("c.png")]);
     }
 
     #[test]
     fn a_file_whose_name_is_taken_back_is_forgotten_and_a_frame_is_not() {
         let slot = slot("a.png");
-        slot.forget_file(None);
+        slot.forget_files(None);
         assert!(matches!(slot.next(true), Next::Keep));
         gst::init().unwrap();
         let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 4, 4).build().unwrap();
         slot.set_video(Video { info, memory: deepfake_kernels::Memory::Host });
         slot.put_frame(gst::Buffer::new()).unwrap();
-        slot.forget_file(None);
+        slot.forget_files(None);
         assert!(matches!(slot.next(true), Next::Take(Portrait::Frame(..))));
     }
 }

@@ -111,7 +111,8 @@ impl Default for MarkingFlags {
 /// What the properties say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    pub source_location: Option<PathBuf>,
+    /// Of one portrait; usually one.
+    pub source_locations: Vec<PathBuf>,
     pub model: String,
     pub engine: EngineSettings,
     pub motion: Motion,
@@ -131,7 +132,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            source_location: None,
+            source_locations: Vec::new(),
             model: "fomm-lite".into(),
             engine: EngineSettings::default(),
             motion: Motion::default(),
@@ -151,6 +152,22 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Properties that differ from their default and only mean something to a model with key points.
+    pub fn about_keypoints(&self) -> Vec<&'static str> {
+        let default = Self::default();
+        [
+            ("motion", self.motion != default.motion),
+            ("adapt-scale", self.adapt_scale != default.adapt_scale),
+            ("motion-scale", self.motion_scale != default.motion_scale),
+            ("reference", self.reference != default.reference),
+            ("smoothing", self.smoothing != default.smoothing),
+            ("keypoints", self.keypoints != default.keypoints),
+        ]
+        .into_iter()
+        .filter_map(|(name, set)| set.then_some(name))
+        .collect()
+    }
+
     /// What the core is loaded with; see [`EngineSettings::options`].
     pub fn options(&self, cuda: Option<CudaDevice>, listener: &Listener<'_>) -> ReenactorOptions {
         ReenactorOptions { model: self.model.clone(), engine: self.engine.options(cuda, listener) }
@@ -197,7 +214,14 @@ impl Settings {
             value.get().unwrap_or_else(|_| unreachable!("GObject checks types"))
         }
         match name {
-            "source-location" => self.source_location = get(value),
+            "source-location" => {
+                self.source_locations = get::<Option<PathBuf>>(value).into_iter().collect();
+            }
+            "source-locations" => {
+                let paths = get::<gst::ArrayRef<'_>>(value);
+                let paths = paths.iter().filter_map(|path| path.get::<Option<PathBuf>>().ok().flatten());
+                self.source_locations = paths.collect();
+            }
             "model" => {
                 self.model = get::<Option<String>>(value).unwrap_or_else(|| Self::default().model);
             }
@@ -223,7 +247,14 @@ impl Settings {
     /// Reads a property.
     pub fn get(&self, name: &str) -> glib::Value {
         match name {
-            "source-location" => self.source_location.as_ref().and_then(|p| p.to_str()).to_value(),
+            // Of several none is the one.
+            "source-location" => match &self.source_locations[..] {
+                [path] => path.to_str().to_value(),
+                _ => None::<&str>.to_value(),
+            },
+            "source-locations" => {
+                gst::Array::new(self.source_locations.iter().filter_map(|p| p.to_str())).to_value()
+            }
             "model" => self.model.to_value(),
             "motion" => self.motion.to_value(),
             "adapt-scale" => self.adapt_scale.to_value(),
@@ -250,6 +281,20 @@ pub fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecString::builder("source-location")
                 .nick("Source location")
                 .blurb("Path of the portrait (PNG, JPEG, WebP, BMP); of this and the pad 'source' the last one wins")
+                .mutable_playing()
+                .build(),
+            gst::ParamSpecArray::builder("source-locations")
+                .nick("Source locations")
+                .blurb(
+                    "Paths of pictures of the person in the portrait, for models that make one face of several; \
+                     source-location is the same with one",
+                )
+                .element_spec(
+                    &glib::ParamSpecString::builder("source-location")
+                        .nick("Source location")
+                        .blurb("Path of a picture")
+                        .build(),
+                )
                 .mutable_playing()
                 .build(),
             glib::ParamSpecString::builder("model")
