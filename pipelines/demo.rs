@@ -7,26 +7,17 @@
 //! * `detect.mp4`: the detector's overlay over the real and over the reenacted footage, side by side;
 //! * `detect.jsonl`: what the detector says of each frame of the two clips.
 
+mod playing;
+
 use std::{
-    env,
-    error::Error,
-    fs,
-    io::{BufRead, BufReader, BufWriter, IsTerminal, Write},
+    env, fs,
+    io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        Arc,
-    },
-    time::{Duration, Instant},
 };
 
 use gst::prelude::*;
-
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
-
-/// Height of every picture in the side-by-side videos, in pixels.
-const PANEL: i32 = 360;
+use playing::{launch, panel_width, play, set, stage_times, static_pad, when_decoded, Pass, Result, PANEL};
 
 struct Arguments {
     driver: PathBuf,
@@ -86,13 +77,6 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-/// How a pass went.
-struct Pass {
-    frames: u64,
-    took: Duration,
-    stats: Vec<gst::Structure>,
-}
-
 fn reenact(arguments: &Arguments, reenacted: &Path) -> Result<Pass> {
     let encoder = "x264enc speed-preset=veryfast bitrate=2500 ! h264parse ! mp4mux";
     let pipeline = launch(&format!(
@@ -113,25 +97,8 @@ fn reenact(arguments: &Arguments, reenacted: &Path) -> Result<Pass> {
     set(&pipeline, "reenacted", "location", reenacted)?;
     set(&pipeline, "file", "location", &arguments.out.join("reenact.mp4"))?;
 
-    let decoder = pipeline.by_name("decoder").ok_or("no decoder")?;
-    let weak = pipeline.downgrade();
-    decoder.connect_pad_added(move |_, pad| {
-        let Some(pipeline) = weak.upgrade() else { return };
-        let linked = match media_type(pad).as_deref() {
-            Some("video/x-raw") => link_video(&pipeline, pad),
-            Some("audio/x-raw") => link_sound(&pipeline, pad),
-            _ => Ok(()),
-        };
-        if let Err(error) = linked {
-            gst::element_error!(pipeline, gst::StreamError::Failed, ("{}", error));
-        }
-    });
+    when_decoded(&pipeline, link_video)?;
     play(&pipeline, "reenact", &["reenact"])
-}
-
-fn media_type(pad: &gst::Pad) -> Option<String> {
-    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-    caps.structure(0).map(|s| s.name().to_string())
 }
 
 /// Puts the panels side by side, now that the driver's width is known, and lets the video flow.
@@ -145,29 +112,6 @@ fn link_video(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<()> {
         static_pad(pipeline, "sides", name)?.set_property("xpos", position);
     }
     pad.link(&sink)?;
-    Ok(())
-}
-
-/// Width of a video scaled to the panel's height, as `videoscale` will compute it.
-fn panel_width(pad: &gst::Pad) -> Option<i32> {
-    let caps = pad.current_caps()?;
-    let video = caps.structure(0)?;
-    let (width, height) = (video.get::<i32>("width").ok()?, video.get::<i32>("height").ok()?);
-    let aspect = video.get::<gst::Fraction>("pixel-aspect-ratio").unwrap_or(gst::Fraction::new(1, 1));
-    let exact = f64::from(width) * f64::from(aspect.numer()) / f64::from(aspect.denom()) / f64::from(height);
-    // Encoders of 4:2:0 want even widths.
-    Some(((exact * f64::from(PANEL)).round() as i32 + 1) & !1)
-}
-
-fn link_sound(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<()> {
-    let bin = gst::parse::bin_from_description(
-        "queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample ! avenc_aac ! aacparse ! queue",
-        true,
-    )?;
-    pipeline.add(&bin)?;
-    bin.link(&pipeline.by_name("muxer").ok_or("no muxer")?)?;
-    bin.sync_state_with_parent()?;
-    pad.link(&bin.static_pad("sink").ok_or("the sound branch has no sink")?)?;
     Ok(())
 }
 
@@ -229,96 +173,6 @@ fn merge_reports(reports: &[PathBuf; 2], merged: &Path) -> Result<[Option<f64>; 
     Ok(means)
 }
 
-fn launch(description: &str) -> Result<gst::Pipeline> {
-    let element = gst::parse::launch(description)
-        .map_err(|e| format!("{e}; is the plugin in GST_PLUGIN_PATH? pipelines/setup.sh builds it"))?;
-    element.downcast().map_err(|_| "not a pipeline".into())
-}
-
-fn set(pipeline: &gst::Pipeline, element: &str, property: &str, path: &Path) -> Result<()> {
-    let element = pipeline.by_name(element).ok_or_else(|| format!("no element '{element}'"))?;
-    element.set_property(property, path.to_str().ok_or("paths must be UTF-8")?);
-    Ok(())
-}
-
-fn static_pad(pipeline: &gst::Pipeline, element: &str, pad: &str) -> Result<gst::Pad> {
-    let element = pipeline.by_name(element).ok_or_else(|| format!("no element '{element}'"))?;
-    element.static_pad(pad).ok_or_else(|| format!("no pad '{pad}'").into())
-}
-
-/// Plays a pipeline to its end, showing how far it is by the frames that leave the first of `elements`.
-fn play(pipeline: &gst::Pipeline, title: &str, elements: &[&str]) -> Result<Pass> {
-    let frames = Arc::new(AtomicU64::new(0));
-    let counted = frames.clone();
-    static_pad(pipeline, elements[0], "src")?.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        gst::PadProbeReturn::Ok
-    });
-    let start = Instant::now();
-    let result = wait(pipeline, title, &frames, start);
-    let took = start.elapsed();
-    let stats = elements
-        .iter()
-        .filter_map(|name| Some(pipeline.by_name(name)?.property::<gst::Structure>("stats")))
-        .collect();
-    pipeline.set_state(gst::State::Null)?;
-    result?;
-    Ok(Pass { frames: frames.load(Ordering::Relaxed), took, stats })
-}
-
-fn wait(pipeline: &gst::Pipeline, title: &str, frames: &AtomicU64, start: Instant) -> Result<()> {
-    let bus = pipeline.bus().ok_or("no bus")?;
-    // A failure to start is told on the bus, with its reason.
-    let started = pipeline.set_state(gst::State::Playing);
-    let terminal = std::io::stderr().is_terminal();
-    let interval = gst::ClockTime::from_mseconds(if terminal { 250 } else { 2000 });
-    loop {
-        let Some(message) = bus.timed_pop(interval) else {
-            if started.is_err() {
-                return Err(format!("{title}: the pipeline does not start").into());
-            }
-            show_progress(pipeline, title, frames.load(Ordering::Relaxed), start, terminal);
-            continue;
-        };
-        match message.view() {
-            gst::MessageView::Eos(_) => {
-                show_progress(pipeline, title, frames.load(Ordering::Relaxed), start, terminal);
-                if terminal {
-                    eprintln!();
-                }
-                return Ok(());
-            }
-            gst::MessageView::Error(error) => {
-                return Err(
-                    format!("{title}: {} ({})", error.error(), error.debug().unwrap_or_default()).into()
-                )
-            }
-            gst::MessageView::Warning(warning) => eprintln!("{title}: {}", warning.error()),
-            _ => {}
-        }
-    }
-}
-
-fn show_progress(pipeline: &gst::Pipeline, title: &str, frames: u64, start: Instant, terminal: bool) {
-    let share = pipeline
-        .query_position::<gst::ClockTime>()
-        .zip(pipeline.query_duration::<gst::ClockTime>())
-        .filter(|(_, duration)| !duration.is_zero())
-        .map(|(position, duration)| {
-            format!(", {:.0} %", 100.0 * position.nseconds() as f64 / duration.nseconds() as f64)
-        });
-    let text = format!(
-        "{title}: {frames} frames, {:.1} fps{}",
-        frames as f64 / start.elapsed().as_secs_f64(),
-        share.unwrap_or_default()
-    );
-    if terminal {
-        eprint!("\r{text}   ");
-    } else {
-        eprintln!("{text}");
-    }
-}
-
 fn print_table(reenactment: &Pass, detection: &Detection) {
     let fps = |pass: &Pass| pass.frames as f64 / pass.took.as_secs_f64();
     println!();
@@ -340,13 +194,4 @@ fn print_table(reenactment: &Pass, detection: &Detection) {
         println!("mean detection score of the {clip} footage: {score} (0 real .. 1 fake)");
     }
     println!();
-}
-
-/// The times in an element's statistics.
-fn stage_times(stats: &gst::Structure) -> String {
-    stats
-        .iter()
-        .filter_map(|(name, value)| Some(format!("{name} {:.1}", value.get::<f64>().ok()?)))
-        .collect::<Vec<_>>()
-        .join(", ")
 }

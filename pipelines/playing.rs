@@ -1,0 +1,178 @@
+//! What the examples share: a pipeline is made, followed to its end, and its elements' statistics are read.
+
+use std::{
+    error::Error,
+    io::IsTerminal,
+    path::Path,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+
+/// What may fail does so with words for the user.
+pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// Height of every picture in the side-by-side videos, in pixels.
+pub const PANEL: i32 = 360;
+
+/// How a pass went.
+pub struct Pass {
+    pub frames: u64,
+    pub took: Duration,
+    pub stats: Vec<gst::Structure>,
+}
+
+/// A pipeline of that description.
+pub fn launch(description: &str) -> Result<gst::Pipeline> {
+    let element = gst::parse::launch(description)
+        .map_err(|e| format!("{e}; is the plugin in GST_PLUGIN_PATH? pipelines/setup.sh builds it"))?;
+    element.downcast().map_err(|_| "not a pipeline".into())
+}
+
+/// Sets a property of the element of that name to a path.
+pub fn set(pipeline: &gst::Pipeline, element: &str, property: &str, path: &Path) -> Result<()> {
+    let element = pipeline.by_name(element).ok_or_else(|| format!("no element '{element}'"))?;
+    element.set_property(property, path.to_str().ok_or("paths must be UTF-8")?);
+    Ok(())
+}
+
+/// A pad of the element of that name.
+pub fn static_pad(pipeline: &gst::Pipeline, element: &str, pad: &str) -> Result<gst::Pad> {
+    let element = pipeline.by_name(element).ok_or_else(|| format!("no element '{element}'"))?;
+    element.static_pad(pad).ok_or_else(|| format!("no pad '{pad}'").into())
+}
+
+/// Plays a pipeline to its end, showing how far it is by the frames that leave the first of `elements`.
+pub fn play(pipeline: &gst::Pipeline, title: &str, elements: &[&str]) -> Result<Pass> {
+    let frames = Arc::new(AtomicU64::new(0));
+    let counted = frames.clone();
+    static_pad(pipeline, elements[0], "src")?.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    let start = Instant::now();
+    let result = wait(pipeline, title, &frames, start);
+    let took = start.elapsed();
+    let stats = elements
+        .iter()
+        .filter_map(|name| Some(pipeline.by_name(name)?.property::<gst::Structure>("stats")))
+        .collect();
+    pipeline.set_state(gst::State::Null)?;
+    result?;
+    Ok(Pass { frames: frames.load(Ordering::Relaxed), took, stats })
+}
+
+fn wait(pipeline: &gst::Pipeline, title: &str, frames: &AtomicU64, start: Instant) -> Result<()> {
+    let bus = pipeline.bus().ok_or("no bus")?;
+    // A failure to start is told on the bus, with its reason.
+    let started = pipeline.set_state(gst::State::Playing);
+    let terminal = std::io::stderr().is_terminal();
+    let interval = gst::ClockTime::from_mseconds(if terminal { 250 } else { 2000 });
+    loop {
+        let Some(message) = bus.timed_pop(interval) else {
+            if started.is_err() {
+                return Err(format!("{title}: the pipeline does not start").into());
+            }
+            show_progress(pipeline, title, frames.load(Ordering::Relaxed), start, terminal);
+            continue;
+        };
+        match message.view() {
+            gst::MessageView::Eos(_) => {
+                show_progress(pipeline, title, frames.load(Ordering::Relaxed), start, terminal);
+                if terminal {
+                    eprintln!();
+                }
+                return Ok(());
+            }
+            gst::MessageView::Error(error) => {
+                return Err(
+                    format!("{title}: {} ({})", error.error(), error.debug().unwrap_or_default()).into()
+                )
+            }
+            gst::MessageView::Warning(warning) => eprintln!("{title}: {}", warning.error()),
+            _ => {}
+        }
+    }
+}
+
+fn show_progress(pipeline: &gst::Pipeline, title: &str, frames: u64, start: Instant, terminal: bool) {
+    let share = pipeline
+        .query_position::<gst::ClockTime>()
+        .zip(pipeline.query_duration::<gst::ClockTime>())
+        .filter(|(_, duration)| !duration.is_zero())
+        .map(|(position, duration)| {
+            format!(", {:.0} %", 100.0 * position.nseconds() as f64 / duration.nseconds() as f64)
+        });
+    let text = format!(
+        "{title}: {frames} frames, {:.1} fps{}",
+        frames as f64 / start.elapsed().as_secs_f64(),
+        share.unwrap_or_default()
+    );
+    if terminal {
+        eprint!("\r{text}   ");
+    } else {
+        eprintln!("{text}");
+    }
+}
+
+/// Has `link_video` link the decoder's pad of video, and the sound, where there is any, go to the muxer.
+pub fn when_decoded(
+    pipeline: &gst::Pipeline,
+    link_video: impl Fn(&gst::Pipeline, &gst::Pad) -> Result<()> + Send + Sync + 'static,
+) -> Result<()> {
+    let decoder = pipeline.by_name("decoder").ok_or("no decoder")?;
+    let weak = pipeline.downgrade();
+    decoder.connect_pad_added(move |_, pad| {
+        let Some(pipeline) = weak.upgrade() else { return };
+        let linked = match media_type(pad).as_deref() {
+            Some("video/x-raw") => link_video(&pipeline, pad),
+            Some("audio/x-raw") => link_sound(&pipeline, pad),
+            _ => Ok(()),
+        };
+        if let Err(error) = linked {
+            gst::element_error!(pipeline, gst::StreamError::Failed, ("{}", error));
+        }
+    });
+    Ok(())
+}
+
+fn media_type(pad: &gst::Pad) -> Option<String> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    caps.structure(0).map(|s| s.name().to_string())
+}
+
+/// Width of a video scaled to the panel's height, as `videoscale` will compute it.
+pub fn panel_width(pad: &gst::Pad) -> Option<i32> {
+    let caps = pad.current_caps()?;
+    let video = caps.structure(0)?;
+    let (width, height) = (video.get::<i32>("width").ok()?, video.get::<i32>("height").ok()?);
+    let aspect = video.get::<gst::Fraction>("pixel-aspect-ratio").unwrap_or(gst::Fraction::new(1, 1));
+    let exact = f64::from(width) * f64::from(aspect.numer()) / f64::from(aspect.denom()) / f64::from(height);
+    // Encoders of 4:2:0 want even widths.
+    Some(((exact * f64::from(PANEL)).round() as i32 + 1) & !1)
+}
+
+fn link_sound(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<()> {
+    let bin = gst::parse::bin_from_description(
+        "queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample ! avenc_aac ! aacparse ! queue",
+        true,
+    )?;
+    pipeline.add(&bin)?;
+    bin.link(&pipeline.by_name("muxer").ok_or("no muxer")?)?;
+    bin.sync_state_with_parent()?;
+    pad.link(&bin.static_pad("sink").ok_or("the sound branch has no sink")?)?;
+    Ok(())
+}
+
+/// The times in an element's statistics.
+pub fn stage_times(stats: &gst::Structure) -> String {
+    stats
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name} {:.1}", value.get::<f64>().ok()?)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
