@@ -628,11 +628,13 @@ impl FomReenact {
         state.idle.extend(&news);
         drop(guard);
         if !news.is_empty() {
-            gst::element_imp_info!(
-                self,
-                gst::LibraryError::Settings,
-                ("No effect with model {}, which has no key points: {}", settings.model, news.join(", "))
+            let text = format!(
+                "No effect with model {}, which has no key points: {}",
+                settings.model,
+                news.join(", ")
             );
+            // Twice, since gst-launch-1.0 shows of such messages what is meant for developers alone.
+            gst::element_imp_info!(self, gst::LibraryError::Settings, ("{}", text), ["{}", text]);
         }
     }
 
