@@ -40,6 +40,7 @@ def _evaluate_fwa(arguments: argparse.Namespace) -> None:
         arguments.clips,
         arguments.out,
         animator=arguments.animator or arguments.zoo / "fomm-lite",
+        groups=arguments.groups,
         levels=arguments.levels,
         every=arguments.every,
         portraits=arguments.portraits,
@@ -69,6 +70,10 @@ def add(commands: Commands) -> None:
     fwa.add_argument("--pack", type=Path, required=True, help="folder of the packed faces")
     fwa.add_argument(
         "--animator", type=Path, help="motion model of the own output; left out: fomm-lite of the zoo"
+    )
+    groups = ("held-out", "camera", "video", "own")
+    fwa.add_argument(
+        "--groups", nargs="+", choices=groups, default=groups, help="of pictures; all if left out"
     )
     fwa.add_argument(
         "--levels",

@@ -23,6 +23,9 @@ from .tables import number, table, write_results
 DEGRADATIONS = {"degraded mildly": MILD, "degraded": 1.0}
 """Levels beside those of compression: what training puts pictures through, by strength."""
 
+GROUPS = ("held-out", "camera", "video", "own")
+"""What can be asked for: stills of two splits, videos, the output of our own animator."""
+
 UNTOUCHED = "none"
 MEASURES = {"auc": "AUC", "eer": "EER", "ap": "AP", "recall_at_1": "recall at 1 %", "recall_at_5": "at 5 %"}
 
@@ -143,6 +146,7 @@ def evaluate_fwa(
     out: Path,
     *,
     animator: Path,
+    groups: Sequence[str] = GROUPS,
     levels: Sequence[str] = LEVELS,
     every: int = 5,
     portraits: int = 40,
@@ -157,15 +161,16 @@ def evaluate_fwa(
     levels = [level for level in asked if available(level)]
     read = [suspects.footage(path, finder, every=every) for path in clips]
     footage = [clip for clip in read if clip.pictures]
-    sources = (
-        suspects.stills(faces, "val", "held-out stills"),
-        suspects.stills(faces, "photo", "camera stills"),
-        suspects.videos(footage),
-        suspects.own_output(Animator(animator, threads), finder, faces, footage, portraits=portraits),
-    )
+    own = Animator(animator, threads)
+    sources = {
+        "held-out": suspects.stills(faces, "val", "held-out stills"),
+        "camera": suspects.stills(faces, "photo", "camera stills"),
+        "video": suspects.videos(footage),
+        "own": suspects.own_output(own, finder, faces, footage, portraits=portraits),
+    }
     scored, digest = [], Digest()
-    for source in sources:
-        for of in source:
+    for group in groups:
+        for of in sources[group]:
             digest.add(of)
             for level in (*levels, *DEGRADATIONS) if not of.moving else levels:
                 scored.append(
