@@ -14,9 +14,11 @@ from . import Commands
 def _golden(arguments: argparse.Namespace) -> None:
     from ..make_golden import golden_fomm, golden_fwa, golden_mediapipe
 
-    golden_fomm(arguments.fomm_weights, arguments.out)
+    if arguments.fomm_weights is not None:
+        golden_fomm(arguments.fomm_weights, arguments.out)
     golden_fwa(arguments.zoo, arguments.out)
-    golden_mediapipe(arguments.wheel, arguments.zoo, arguments.out)
+    if arguments.wheel is not None:
+        golden_mediapipe(arguments.wheel, arguments.zoo, arguments.out)
 
 
 def _golden_x2face(arguments: argparse.Namespace) -> None:
@@ -66,8 +68,8 @@ def _fit_crop(arguments: argparse.Namespace) -> None:
 def add(commands: Commands) -> None:
     """Adds the commands."""
     golden = commands.add_parser("golden", help="make the golden data of the zoo")
-    golden.add_argument("--fomm-weights", type=Path, required=True)
-    golden.add_argument("--wheel", type=Path, required=True)
+    golden.add_argument("--fomm-weights", type=Path, help="left out: fomm-lite's stay as they are")
+    golden.add_argument("--wheel", type=Path, help="left out: those of MediaPipe's models stay as they are")
     golden.add_argument("--zoo", type=Path, required=True)
     golden.add_argument("--out", type=Path, required=True)
     golden.set_defaults(run=_golden)
