@@ -59,6 +59,7 @@ PRESETS: dict[str, FommConfig] = {
     "lite": FommConfig(
         HourglassConfig(16, 128), HourglassConfig(16, 128), GeneratorConfig(16, 64, residual_blocks=4)
     ),
+    "mid": FommConfig(HourglassConfig(24, 256), HourglassConfig(32, 256), GeneratorConfig(32, 128)),
     "tiny": FommConfig(
         HourglassConfig(4, 8, levels=2),
         HourglassConfig(4, 8, levels=2),
@@ -299,14 +300,18 @@ class Generator(nn.Module):
 
     def decode(self, features: Tensor, small: Tensor, source: Keypoints, driving: Keypoints) -> Tensor:
         """One output picture from an encoded source."""
-        motion = self.dense_motion_network(small, source, driving)
+        return self.paint(features, self.dense_motion_network(small, source, driving))
+
+    def paint(self, features: Tensor, motion: Motion) -> Tensor:
+        """One output picture from an encoded source and how it moves."""
         flow, occlusion = motion.flow, motion.occlusion
         size = features.shape[2:]
         if flow.shape[1:3] != size:
             flow = functional.interpolate(flow.permute(0, 3, 1, 2), size, mode="bilinear").permute(0, 2, 3, 1)
             occlusion = functional.interpolate(occlusion, size, mode="bilinear")
-        x = functional.grid_sample(features, flow.to(features.dtype), align_corners=self.align_corners)
-        x = self.bottleneck(x * occlusion.to(x.dtype))
+        # in full precision: half of it is not enough to say where something is
+        x = functional.grid_sample(features.float(), flow, align_corners=self.align_corners)
+        x = self.bottleneck((x * occlusion).to(features.dtype))
         for block in self.up_blocks:
             x = block(x)
         return torch.sigmoid(self.final(x).float())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import Commands, train_fwa
+from . import Commands, train_fomm, train_fwa
 
-KINDS: tuple[ModuleType, ...] = (train_fwa,)
+KINDS: tuple[ModuleType, ...] = (train_fomm, train_fwa)
 """Each has ``add(kinds)``, as a group of commands has."""
 
 

@@ -1,0 +1,166 @@
+"""``train fomm``: a First Order Motion Model."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from . import Commands
+
+LOSSES = (
+    *("perceptual", "parts", "picture", "part_picture", "flow", "equivariance", "frames", "keypoints"),
+    *("adversarial", "features"),
+)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
+    return name, value
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, value = _pair(text)
+    if name not in LOSSES:
+        raise argparse.ArgumentTypeError(f"no loss '{name}', only {', '.join(LOSSES)}")
+    return name, float(value)
+
+
+def _anchor(text: str) -> tuple[int, int]:
+    keypoint, point = _pair(text)
+    return int(keypoint), int(point)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from ..checkpoint import save_fomm
+    from ..training.fomm.losses import LossOptions, LossWeights
+    from ..training.fomm.setup import FommRun, prepare
+    from ..training.fomm.trainer import FommOptions
+    from ..training.loop import Schedule, run
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    losses = LossOptions(
+        weights=LossWeights(**dict(arguments.weight)),
+        scales=tuple(arguments.scales),
+        depth=arguments.depth,
+        part_depth=arguments.part_depth,
+        part_emphasis=arguments.part_emphasis,
+        anchors=dict(arguments.anchor),
+    )
+    half = arguments.device == "cuda" if arguments.half is None else arguments.half
+    options = FommOptions(
+        batch=arguments.batch,
+        seed=arguments.seed,
+        losses=losses,
+        average=arguments.average,
+        half=half,
+        frozen_norms=arguments.frozen_norms,
+    )
+    training, settings = prepare(
+        FommRun(
+            options=options,
+            preset=arguments.preset,
+            size=arguments.size,
+            device=arguments.device,
+            start=arguments.start,
+            stills=arguments.stills,
+            expressions=arguments.expressions,
+            views=arguments.views,
+            clips=tuple(arguments.clips),
+            clip_share=arguments.clip_share,
+            vgg=arguments.vgg,
+        )
+    )
+    schedule = Schedule(
+        steps=arguments.steps,
+        rate=arguments.rate,
+        last_rate=arguments.last_rate,
+        warm_up=arguments.warm_up,
+        minutes=arguments.minutes,
+        sample_every=arguments.sample_every,
+    )
+    settings |= {name: getattr(schedule, name) for name in ("steps", "rate", "last_rate", "warm_up")}
+    done = run(training, arguments.out, schedule, settings)
+    weights = arguments.out / "fomm-fp16.pt"
+    save_fomm(training.averaged(), weights)
+    print(f"{done} of {schedule.steps} steps; averaged weights in {weights}")
+
+
+def add(kinds: Commands) -> None:
+    """Adds ``fomm``."""
+    fomm = kinds.add_parser(
+        "fomm",
+        help="a First Order Motion Model",
+        description="Trains, or goes on training, in a run folder. With a folder that was begun, give the "
+        "same options; --minutes, --device and --threads may differ.",
+    )
+    fomm.add_argument("--out", type=Path, required=True, help="run folder")
+    fomm.add_argument("--preset", choices=("lite", "mid", "vox", "tiny"), default="lite", help="widths")
+    fomm.add_argument("--start", type=Path, help="weights to fine-tune; left out: random ones")
+    fomm.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    fomm.add_argument("--threads", type=int, help="of the CPU; left out: PyTorch's choice")
+    fomm.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    fomm.add_argument("--seed", type=int, default=0)
+
+    data = fomm.add_argument_group("data")
+    data.add_argument("--stills", type=Path, help="pack of portraits with FaceMesh points (faces.npz)")
+    data.add_argument("--expressions", type=Path, help="shapes of expressions (expr468.npz), with --stills")
+    data.add_argument(
+        "--views",
+        type=Path,
+        metavar="FOLDER",
+        help="make four views of every portrait once and keep them here, instead of new ones in every step: "
+        "for machines where that takes as long as the step",
+    )
+    data.add_argument(
+        "--clips", type=Path, action="append", default=[], metavar="FOLDER", help="of prepared video"
+    )
+    data.add_argument("--clip-share", type=float, default=0.4, help="of the pairs, if there are both kinds")
+
+    how = fomm.add_argument_group("how")
+    how.add_argument("--batch", type=int, default=32)
+    how.add_argument("--steps", type=int, default=10_000)
+    how.add_argument(
+        "--minutes", type=float, default=math.inf, help="end this call early, to be gone on from"
+    )
+    how.add_argument("--rate", type=float, default=2e-4, help="of learning")
+    how.add_argument("--last-rate", type=float, default=0.0)
+    how.add_argument("--warm-up", type=int, default=100, metavar="STEPS")
+    how.add_argument("--average", type=float, default=0.999, help="decay of the averaged weights")
+    how.add_argument("--sample-every", type=int, default=500, metavar="STEPS")
+    how.add_argument(
+        "--half",
+        action=argparse.BooleanOptionalAction,
+        help="convolutions in bfloat16 (default on a GPU; some CPUs are twice as fast)",
+    )
+    how.add_argument(
+        "--frozen-norms", action="store_true", help="keep the statistics of batch norms: for fine-tuning"
+    )
+
+    loss = fomm.add_argument_group("loss")
+    loss.add_argument(
+        "--vgg", type=Path, help="weights of VGG-16 for the losses on features (vgg16_fp16.npz)"
+    )
+    loss.add_argument(
+        "--weight", type=_weight, action="append", default=[], metavar="LOSS=X", help=", ".join(LOSSES)
+    )
+    loss.add_argument(
+        "--scales", type=float, nargs="+", default=[0.5], help="of whole pictures, for features"
+    )
+    loss.add_argument("--depth", type=int, default=3, help="blocks of VGG-16 for whole pictures")
+    loss.add_argument("--part-depth", type=int, default=3, help="and for mouth, eyes and another place")
+    loss.add_argument("--part-emphasis", type=float, default=8.0, help="of mouth and eyes in the flow loss")
+    loss.add_argument(
+        "--anchor",
+        type=_anchor,
+        action="append",
+        default=[],
+        metavar="KEYPOINT=POINT",
+        help="FaceMesh point that a key-point is to be at, with --weight keypoints=X",
+    )
+    fomm.set_defaults(run=_train)

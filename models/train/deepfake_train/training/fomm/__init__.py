@@ -1,0 +1,1 @@
+"""Training of First Order Motion Models: pairs of pictures, losses, the step."""

@@ -1,0 +1,99 @@
+"""What is asked of a model, term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .landmarks import EYES, MOUTH, POINTS
+
+PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
+"""Of the mouth and the eyes."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms of the loss; a term with weight 0 is not computed."""
+
+    perceptual: float = 10.0
+    """Features of whole pictures, at ``scales``."""
+    parts: float = 10.0
+    """Features of mouth, eyes and another place, at full resolution, each."""
+    picture: float = 10.0
+    """Mean absolute difference of the pictures."""
+    part_picture: float = 20.0
+    """The same, of mouth and eyes."""
+    flow: float = 20.0
+    """Distance, in half pictures, between where the flow leads from the points and where it should."""
+    equivariance: float = 10.0
+    frames: float = 5.0
+    """Equivariance of the Jacobians."""
+    keypoints: float = 0.0
+    """Distance between key-points and the FaceMesh points of ``anchors``, and between their motions."""
+    adversarial: float = 0.0
+    features: float = 0.0
+    """Features of the discriminator; needs ``adversarial``."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What the terms look at."""
+
+    weights: LossWeights = field(default_factory=LossWeights)
+    scales: tuple[float, ...] = (0.5,)
+    """Sizes at which whole pictures are compared by features."""
+    depth: int = 3
+    """Blocks of VGG-16 for whole pictures."""
+    part_depth: int = 3
+    part_emphasis: float = 8.0
+    """How much more a point of mouth or eyes counts in ``flow`` than any other."""
+    anchors: Mapping[int, int] = field(default_factory=dict)
+    """FaceMesh points that key-points, by number, are asked to be at."""
+
+
+def point_weights(emphasis: float, device: torch.device) -> Tensor:
+    """Weights [468] of the points in `flow_loss`: ``emphasis`` for mouth and eyes, 1 for the others."""
+    weights = torch.ones(POINTS, device=device)
+    weights[list(PART_POINTS)] = emphasis
+    return weights
+
+
+def flow_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean distance, per coordinate, between where ``flow`` [N, h, w, 2] leads and where it should.
+
+    The flow says for a place in the driving picture where it is in the source picture; points [N, P, 2] in
+    -1..1. Points outside either picture do not count.
+    """
+    found = functional.grid_sample(flow.permute(0, 3, 1, 2), driving_points[:, :, None], align_corners=True)
+    distance = (found[..., 0].transpose(1, 2) - source_points).abs().mean(-1)
+    inside = (driving_points.abs().amax(-1) <= 1) & (source_points.abs().amax(-1) <= 1)
+    counted = inside * weights
+    return (distance * counted).sum() / counted.sum().clamp(min=1e-6)
+
+
+def anchor_loss(
+    source: Tensor,
+    driving: Tensor,
+    source_points: Tensor,
+    driving_points: Tensor,
+    anchors: Mapping[int, int],
+) -> Tensor:
+    """How far key-points [N, K, 2] are from the FaceMesh points meant for them, and how far their motion is.
+
+    Mean absolute differences of coordinates, twice the motion: it alone is used where motion is transferred,
+    and it does not suffer where the two ideas of a place differ by a constant.
+    """
+    keypoints, points = list(anchors), list(anchors.values())
+    missed_source = source[:, keypoints] - source_points[:, points]
+    missed_driving = driving[:, keypoints] - driving_points[:, points]
+    place = (missed_source.abs().mean() + missed_driving.abs().mean()) / 2
+    return place + 2 * (missed_driving - missed_source).abs().mean()
+
+
+def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return (made - wanted).abs().mean()

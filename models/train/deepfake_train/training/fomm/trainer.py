@@ -1,0 +1,277 @@
+"""The training of a First Order Motion Model, step by step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...fomm import Fomm, Keypoints
+from ..averaging import AveragedWeights
+from ..loop import step_seed
+from .adversary import (
+    Judgement,
+    PatchDiscriminator,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching,
+)
+from .equivariance import Transformation, equivariance
+from .landmarks import POINTS
+from .losses import LossOptions, anchor_loss, flow_loss, picture_loss, point_weights
+from .pairs import Pairs, PairSource, augmented, mixed
+from .parts import face_parts
+from .perceptual import Vgg16, feature_distance
+from .sheet import sample_sheet
+
+BETAS = (0.5, 0.999)
+MOST_GRADIENT = 10.0
+"""Norm of the gradient beyond which it is scaled down."""
+
+
+@dataclass(frozen=True)
+class FommOptions:
+    """How to train, apart from how long: pairs a step, decay of the averaged weights, the loss."""
+
+    batch: int
+    seed: int
+    losses: LossOptions
+    average: float = 0.999
+    half: bool = False
+    """Convolutions in bfloat16."""
+    frozen_norms: bool = False
+    """Batch norms keep their statistics, so that what is trained is what will be used; for fine-tuning."""
+
+
+class FommTraining:
+    """A model, its optimiser and its average, and the pairs it learns from (see ``training.loop.Training``).
+
+    ``sources`` are where pairs come from and what share of the batch each gives. ``held_out`` is shown on the
+    sample sheets, and not learned from.
+    """
+
+    def __init__(
+        self,
+        model: Fomm,
+        sources: Sequence[tuple[PairSource, float]],
+        held_out: Pairs,
+        options: FommOptions,
+        perceptual: Vgg16 | None = None,
+    ) -> None:
+        weights = options.losses.weights
+        if perceptual is None and (weights.perceptual or weights.parts):
+            raise ValueError("losses on features need the weights of VGG-16")
+        self.options, self.perceptual = options, perceptual
+        self.device = held_out.source.device
+        self._held_out = held_out
+        self._sources = list(zip([s for s, _ in sources], _shares(sources, options.batch), strict=True))
+        self.detector = _placed(model.keypoint_detector, self.device)
+        self.generator = _placed(model.generator, self.device)
+        self._config = model.config
+        self._networks: dict[str, nn.Module] = {"kp_detector": self.detector, "generator": self.generator}
+        parameters = [p for network in self._networks.values() for p in network.parameters()]
+        self._parameters = parameters
+        self._optimizers = {"model": torch.optim.Adam(parameters, betas=BETAS)}
+        self._averages = {
+            name: AveragedWeights(network, options.average) for name, network in self._networks.items()
+        }
+        self.discriminator: PatchDiscriminator | None = None
+        if weights.adversarial:
+            # its first weights too come from the seed of the run
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(step_seed(options.seed, 0, "discriminator"))
+                self.discriminator = _placed(PatchDiscriminator(), self.device)
+            self._networks["discriminator"] = self.discriminator
+            self._optimizers["discriminator"] = torch.optim.Adam(self.discriminator.parameters(), betas=BETAS)
+        self._point_weights = point_weights(options.losses.part_emphasis, self.device)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.half)
+
+    def step(self, number: int, learning_rate: float) -> dict[str, float]:
+        """Draws pairs, lowers the loss; the terms of the loss, weighted, and the norm of the gradient."""
+        generator = torch.Generator(self.device).manual_seed(step_seed(self.options.seed, number))
+        pairs = augmented(mixed(self._sources, generator), generator)
+        for network in self._networks.values():
+            network.train()
+        if self.options.frozen_norms:
+            for network in (self.detector, self.generator):
+                _freeze_norms(network)
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.zero_grad(set_to_none=True)
+        terms, real, made = self.losses(pairs, generator)
+        total = torch.stack(list(terms.values())).sum()
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters, MOST_GRADIENT)
+        self._optimizers["model"].step()
+        terms |= {"total": total, "gradient": norm}
+        if self.discriminator is not None:
+            terms["discriminator"] = self._train_discriminator(real, made)
+        for average in self._averages.values():
+            average.update()
+        return dict(
+            zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True)
+        )
+
+    def losses(
+        self, pairs: Pairs, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+        """The weighted terms of the loss, and the parts of the driving pictures and of what was made."""
+        options, weights = self.options.losses, self.options.losses.weights
+        source, driving, source_points, driving_points = pairs
+        count = len(source)
+        transformation = Transformation(count, generator)
+        place = torch.randint(POINTS, (count,), generator=generator, device=self.device)
+        # one call, so that the batch norms see all three alike
+        pictures = torch.cat((source, driving, transformation.pictures(driving)))
+        with self._precision():
+            found = self.detector(_channels_last(pictures))
+        in_source, in_driving, in_transformed = (
+            Keypoints(*(part[index * count : (index + 1) * count] for part in found)) for index in range(3)
+        )
+        with self._precision():
+            features, small = self.generator.encode(_channels_last(source))
+            motion = self.generator.dense_motion_network(small, in_source, in_driving)
+            made = self.generator.paint(features, motion)
+        real_parts, made_parts = (face_parts(x, driving_points, place) for x in (driving, made))
+        terms: dict[str, Tensor] = {}
+        if self.perceptual is not None and weights.perceptual:
+            terms["perceptual"] = (
+                weights.perceptual
+                * torch.stack(
+                    [
+                        self._distance(_scaled(made, s), _scaled(driving, s), options.depth)
+                        for s in options.scales
+                    ]
+                ).sum()
+            )
+        if self.perceptual is not None and weights.parts:
+            terms["parts"] = (
+                weights.parts
+                * torch.stack(
+                    [
+                        self._distance(a, b, options.part_depth)
+                        for a, b in zip(made_parts, real_parts, strict=True)
+                    ]
+                ).sum()
+            )
+        if weights.picture:
+            terms["picture"] = weights.picture * picture_loss(made, driving)
+        if weights.part_picture:
+            mouth, eyes = (picture_loss(made_parts[part], real_parts[part]) for part in (0, 1))
+            terms["part picture"] = weights.part_picture * (mouth + eyes)
+        if weights.flow:
+            terms["flow"] = weights.flow * flow_loss(
+                motion.flow, source_points, driving_points, self._point_weights
+            )
+        if weights.equivariance or weights.frames:
+            values, frames = equivariance(in_driving, in_transformed, transformation)
+            terms["equivariance"] = weights.equivariance * values
+            terms["frames"] = weights.frames * frames
+        if weights.keypoints:
+            terms["key-points"] = weights.keypoints * anchor_loss(
+                in_source.value, in_driving.value, source_points, driving_points, options.anchors
+            )
+        if self.discriminator is not None:
+            judged = [self._judged(part) for part in made_parts]
+            terms["adversarial"] = weights.adversarial * torch.stack([*map(adversarial_loss, judged)]).sum()
+            if weights.features:
+                with torch.no_grad():
+                    real = [self._judged(part) for part in real_parts]
+                matching = [feature_matching(a, b) for a, b in zip(real, judged, strict=True)]
+                terms["features"] = weights.features * torch.stack(matching).sum()
+        return terms, real_parts, made_parts
+
+    def _distance(self, made: Tensor, wanted: Tensor, depth: int) -> Tensor:
+        assert self.perceptual is not None
+        with self._precision():
+            return feature_distance(
+                self.perceptual, _channels_last(made), _channels_last(wanted), depth=depth
+            )
+
+    def _judged(self, part: Tensor) -> Judgement:
+        assert self.discriminator is not None
+        with self._precision():
+            return self.discriminator(_channels_last(part))
+
+    def _train_discriminator(self, real: list[Tensor], made: list[Tensor]) -> Tensor:
+        optimizer = self._optimizers["discriminator"]
+        optimizer.zero_grad(set_to_none=True)  # the model's step has left something in it
+        losses = [
+            discriminator_loss(self._judged(a), self._judged(b.detach()))
+            for a, b in zip(real, made, strict=True)
+        ]
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def averaged(self) -> Fomm:
+        """A model with the averaged weights, on the device of the training."""
+        model = Fomm(self._config)
+        model.keypoint_detector.load_state_dict(self._averages["kp_detector"].weights())
+        model.generator.load_state_dict(self._averages["generator"].weights())
+        model.keypoint_detector.to(self.device)
+        model.generator.to(self.device)
+        return model
+
+    def state_dict(self) -> dict[str, Any]:
+        groups: tuple[tuple[str, Mapping[str, Any]], ...] = (
+            ("networks", self._networks),
+            ("optimizers", self._optimizers),
+            ("averages", self._averages),
+        )
+        return {group: {name: part.state_dict() for name, part in parts.items()} for group, parts in groups}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, network in self._networks.items():
+            network.load_state_dict(state["networks"][name])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, average in self._averages.items():
+            average.load_state_dict(state["averages"][name])
+
+    def samples(self) -> NDArray[np.uint8]:
+        """Source, driving picture and what the averaged weights make of them, for the held-out pairs."""
+        return sample_sheet(self.averaged(), self._held_out)
+
+
+def _shares(sources: Sequence[tuple[PairSource, float]], batch: int) -> list[int]:
+    """Whole numbers of pairs, ``batch`` in all, as near to the shares as may be."""
+    total = sum(share for _, share in sources)
+    edges, reached = [0], 0.0
+    for _, share in sources:
+        reached += share / total
+        edges.append(round(reached * batch))
+    return [b - a for a, b in itertools.pairwise(edges)]
+
+
+def _placed(network: Any, device: torch.device) -> Any:  # noqa: ANN401 - the network that was given
+    return network.to(device=device, memory_format=torch.channels_last)
+
+
+def _channels_last(pictures: Tensor) -> Tensor:
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def _scaled(pictures: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return pictures
+    size = round(pictures.shape[-1] * scale)
+    return functional.interpolate(pictures, size=(size, size), mode="area")
+
+
+def _freeze_norms(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

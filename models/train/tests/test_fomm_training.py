@@ -1,0 +1,153 @@
+"""Training a tiny motion model: it learns, goes on exactly, and is exported as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
+onnxruntime = pytest.importorskip("onnxruntime", reason="only in the training environment")
+for package in ("cv2", "matplotlib", "rich"):
+    pytest.importorskip(package, reason="only in the training environment (requirements.txt)")
+
+from fomm_faces import NoExpressions, position_stills  # noqa: E402
+
+from deepfake_train.__main__ import main  # noqa: E402
+from deepfake_train.checkpoint import load_fomm, save_fomm  # noqa: E402
+from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
+from deepfake_train.fomm import PRESETS, Fomm  # noqa: E402
+from deepfake_train.training.fomm.clips import write_views  # noqa: E402
+from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
+from deepfake_train.training.fomm.synthesis import PairSynthesis  # noqa: E402
+from deepfake_train.training.fomm.trainer import FommOptions, FommTraining, _shares  # noqa: E402
+from deepfake_train.training.loop import Schedule, run  # noqa: E402
+
+SIZE = 64
+
+
+def _training(weights: LossWeights, *, frozen_norms: bool = False) -> FommTraining:
+    torch.manual_seed(0)
+    synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
+    held_out = synthesis.batch(3, torch.Generator().manual_seed(9))
+    options = FommOptions(
+        batch=2,
+        seed=4,
+        losses=LossOptions(weights=weights, anchors={0: 13, 2: 159}),
+        average=0.9,
+        frozen_norms=frozen_norms,
+    )
+    return FommTraining(Fomm(PRESETS["tiny"]), [(synthesis, 1.0)], held_out, options)
+
+
+WITHOUT_FEATURES = LossWeights(perceptual=0, parts=0, keypoints=5.0)
+WITH_ADVERSARY = LossWeights(perceptual=0, parts=0, adversarial=1.0, features=1.0)
+
+
+def _bits(training: FommTraining) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+
+    def walk(prefix: str, value: Any) -> None:  # noqa: ANN401 - a tree of plain data
+        if isinstance(value, torch.Tensor):
+            found[prefix] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}/{key}", inner)
+
+    walk("", training.state_dict())
+    return found
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    training = _training(WITHOUT_FEATURES)
+    schedule = Schedule(steps=30, rate=3e-3, warm_up=2, log_every=1, save_every=100, sample_every=100)
+    assert run(training, tmp_path, schedule, {}) == 30
+    table = np.genfromtxt(tmp_path / "losses.csv", delimiter=",", names=True)
+    assert table["total"][-5:].mean() < 0.8 * table["total"][:5].mean()
+    assert (tmp_path / "samples" / "0000030.png").exists()
+
+
+@pytest.mark.parametrize("weights", [WITHOUT_FEATURES, WITH_ADVERSARY], ids=["plain", "adversarial"])
+def test_going_on_gives_the_same_bits(weights: LossWeights) -> None:
+    whole, stopped = _training(weights), _training(weights)
+    for step in range(4):
+        whole.step(step, 1e-3)
+    for step in range(2):
+        stopped.step(step, 1e-3)
+    resumed = _training(weights)
+    resumed.load_state_dict(stopped.state_dict())
+    for step in range(2, 4):
+        resumed.step(step, 1e-3)
+    first, second = _bits(whole), _bits(resumed)
+    assert len(first) > 100
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_frozen_norms_keep_their_statistics() -> None:
+    training = _training(WITHOUT_FEATURES, frozen_norms=True)
+    before = {k: v.clone() for k, v in training.generator.state_dict().items()}
+    training.step(0, 1e-3)
+    after = training.generator.state_dict()
+    moved = {key for key in after if not torch.equal(before[key], after[key])}
+    assert "final.weight" in moved
+    assert not any("running" in key for key in moved)
+
+
+def test_shares_are_whole_and_add_up() -> None:
+    assert _shares([(None, 0.6), (None, 0.4)], 8) == [5, 3]
+    assert _shares([(None, 1.0), (None, 1.0), (None, 1.0)], 8) == [3, 2, 3]
+
+
+def test_what_was_trained_is_exported(tmp_path: Path) -> None:
+    training = _training(WITHOUT_FEATURES)
+    for step in range(2):
+        training.step(step, 1e-3)
+    save_fomm(training.averaged(), tmp_path / "fomm.pt")
+    model = load_fomm(tmp_path / "fomm.pt", align_corners=True)
+    graphs = fomm_graphs(model)
+    picture = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    other = picture.flip(-1)
+
+    def graph(role: str, **inputs: torch.Tensor) -> list[torch.Tensor]:
+        session = onnxruntime.InferenceSession(
+            graphs[role].SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        return [torch.from_numpy(tensor) for tensor in found]
+
+    with torch.no_grad():
+        source, driving = model.keypoint_detector(picture), model.keypoint_detector(other)
+        wanted = model.generator(picture, source, driving)
+    value, jacobian = graph("keypoints", image=picture)
+    torch.testing.assert_close(value, source.value, atol=1e-4, rtol=0)
+    torch.testing.assert_close(jacobian, source.jacobian, atol=1e-4, rtol=0)
+    features, small = graph("encoder", source=picture)
+    (made,) = graph(
+        "generator",
+        features=features,
+        small=small,
+        source_value=source.value,
+        source_jacobian=source.jacobian,
+        driving_value=driving.value,
+        driving_jacobian=driving.jacobian,
+    )
+    torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
+
+
+def test_the_command_trains_on_clips_and_goes_on(tmp_path: Path) -> None:
+    synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
+    list(write_views(synthesis, tmp_path / "clips", pairs=2, seed=0))
+    command = [
+        *("train", "fomm", "--out", str(tmp_path / "run"), "--preset", "tiny", "--size", str(SIZE)),
+        *("--clips", str(tmp_path / "clips"), "--batch", "2", "--steps", "2", "--warm-up", "1"),
+        *("--weight", "perceptual=0", "--weight", "parts=0", "--weight", "keypoints=1", "--anchor", "1=13"),
+    ]
+    main(command)
+    main(command)  # there is nothing left to do
+    model = load_fomm(tmp_path / "run" / "fomm-fp16.pt", align_corners=True)
+    assert model.config == PRESETS["tiny"]
+    with pytest.raises(SystemExit):
+        main([*command[:-1], "thirteen"])
