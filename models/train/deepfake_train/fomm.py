@@ -224,14 +224,21 @@ class KeypointDetector(nn.Module):
             bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(config.keypoints))
 
     def forward(self, image: Tensor) -> Keypoints:
+        return self.locate(*self.maps(image))
+
+    def maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What key-points are read from: heat [N, K, h, w], and frames [N, 4 K, h, w] at every place."""
         features = self.predictor(self.down(image))
-        heat = self.kp(features).float()
+        return self.kp(features).float(), self.jacobian(features).float()
+
+    def locate(self, heat: Tensor, frames: Tensor) -> Keypoints:
+        """Key-points where it is hot, with the frames of there."""
         batch, count, height, width = heat.shape
         heat = functional.softmax(heat.flatten(2) / self.temperature, -1)
         grid = coordinate_grid(height, width, heat).reshape(1, 1, height * width, 2)
         value = (heat[..., None] * grid).sum(2)
-        maps = self.jacobian(features).float().reshape(batch, count, 4, height * width)
-        jacobian = (heat[:, :, None] * maps).sum(-1).reshape(batch, count, 2, 2)
+        frames = frames.reshape(batch, count, 4, height * width)
+        jacobian = (heat[:, :, None] * frames).sum(-1).reshape(batch, count, 2, 2)
         return Keypoints(value, jacobian)
 
 

@@ -24,8 +24,10 @@ from deepfake_train.training.fomm.landmarks import MOUTH, POINTS  # noqa: E402
 from deepfake_train.training.fomm.losses import (  # noqa: E402
     anchor_loss,
     flow_loss,
+    heat_loss,
     picture_loss,
     point_weights,
+    warp_loss,
 )
 from deepfake_train.training.fomm.parts import cut, face_parts  # noqa: E402
 from deepfake_train.training.fomm.perceptual import BLOCKS, Vgg16, feature_distance  # noqa: E402
@@ -58,6 +60,30 @@ def test_anchors_count_places_once_and_motion_twice() -> None:
     # missed by 0.1 and 0.2 in x, by nothing in y; the motion by 0.1
     found = anchor_loss(source, driving, source_points, driving_points, {1: 13})
     torch.testing.assert_close(found, torch.tensor((0.05 + 0.1) / 2 + 2 * 0.05))
+
+
+def test_heat_in_the_right_place_loses_nothing() -> None:
+    cells = torch.arange(9.0)
+    bell = -((cells[:, None] - 2) ** 2 + (cells[None] - 6) ** 2) / (2 * 1.5**2)
+    points = torch.zeros(1, 20, 2)
+    points[0, 13] = torch.tensor([0.5, -0.5])  # column 6, row 2 of 9
+    heat = torch.stack((torch.zeros(9, 9), 0.1 * bell))[None]
+    assert heat_loss(heat, 0.1, points, {1: 13}).abs() < 1e-5
+    # even heat: the logarithm of the cells, less the entropy of the bell
+    bell = bell.flatten().softmax(0)
+    expected = torch.tensor(81.0).log() + (bell * bell.log()).sum()
+    torch.testing.assert_close(heat_loss(heat, 0.1, points, {0: 13}), expected)
+
+
+def test_warp_loss_compares_what_was_moved() -> None:
+    source = torch.zeros(1, 1, 4, 4)
+    source[..., 1] = 1
+    flow = coordinate_grid(4, 4, source)[None].clone()
+    flow[..., 0] -= 2 / 3  # what is seen comes from a pixel to the left
+    driving = torch.zeros(1, 1, 4, 4)
+    driving[..., 2] = 1
+    assert warp_loss(flow, source, driving) < 1e-6
+    torch.testing.assert_close(warp_loss(flow, source, source), torch.tensor(0.5))
 
 
 def test_picture_loss_is_the_mean_difference() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from . import Commands
 
 LOSSES = (
-    *("perceptual", "parts", "picture", "part_picture", "flow", "equivariance", "frames", "keypoints"),
-    *("adversarial", "features"),
+    *("perceptual", "parts", "picture", "part_picture", "flow", "warp", "equivariance", "frames"),
+    *("keypoints", "heat", "adversarial", "features"),
 )
 
 
@@ -59,6 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
         losses=losses,
         average=arguments.average,
         half=half,
+        frozen_painter=arguments.frozen_painter,
         frozen_norms=arguments.frozen_norms,
     )
     training, settings = prepare(
@@ -137,6 +138,11 @@ def add(kinds: Commands) -> None:
         "--half",
         action=argparse.BooleanOptionalAction,
         help="convolutions in bfloat16 (default on a GPU; some CPUs are twice as fast)",
+    )
+    how.add_argument(
+        "--frozen-painter",
+        action="store_true",
+        help="train what finds and moves, not what encodes and paints: for fine-tuning the motion",
     )
     how.add_argument(
         "--frozen-norms", action="store_true", help="keep the statistics of batch norms: for fine-tuning"

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...fomm import coordinate_grid
 from .landmarks import EYES, MOUTH, POINTS
 
 PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
 """Of the mouth and the eyes."""
+
+
+HEAT_WIDTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,24 @@ class LossWeights:
     """The same, of mouth and eyes."""
     flow: float = 20.0
     """Distance, in half pictures, between where the flow leads from the points and where it should."""
+    warp: float = 0.0
+    """Mean absolute difference of the small pictures, the source's moved by the flow: cheap, and also says
+    where hair and background go."""
     equivariance: float = 10.0
     frames: float = 5.0
     """Equivariance of the Jacobians."""
     keypoints: float = 0.0
     """Distance between key-points and the FaceMesh points of ``anchors``, and between their motions."""
+    heat: float = 0.0
+    """Divergence of the heat from bells about the points of ``anchors``; it brings key-points from afar."""
     adversarial: float = 0.0
     features: float = 0.0
     """Features of the discriminator; needs ``adversarial``."""
+
+    def painting(self) -> bool:
+        """Whether any term looks at the finished picture."""
+        terms = (self.perceptual, self.parts, self.picture, self.part_picture, self.adversarial)
+        return any(terms)
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,12 @@ def flow_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor, weigh
     return (distance * counted).sum() / counted.sum().clamp(min=1e-6)
 
 
+def warp_loss(flow: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+    """Mean absolute difference of ``driving`` [N, C, h, w] and ``source`` moved by ``flow`` [N, h, w, 2]."""
+    moved = functional.grid_sample(source, flow, padding_mode="border", align_corners=True)
+    return (moved - driving).abs().mean()
+
+
 def anchor_loss(
     source: Tensor,
     driving: Tensor,
@@ -92,6 +112,23 @@ def anchor_loss(
     missed_driving = driving[:, keypoints] - driving_points[:, points]
     place = (missed_source.abs().mean() + missed_driving.abs().mean()) / 2
     return place + 2 * (missed_driving - missed_source).abs().mean()
+
+
+def heat_loss(
+    heat: Tensor, temperature: float, points: Tensor, anchors: Mapping[int, int], width: float = HEAT_WIDTH
+) -> Tensor:
+    """How far heat [N, K, h, w] is from bells about the FaceMesh points meant for it, in nats a key-point.
+
+    Unlike the distance of `anchor_loss`, whose gradient is nothing where it is cold, this brings a key-point
+    from anywhere. ``width`` is the bell's standard deviation in cells.
+    """
+    _, _, rows, columns = heat.shape
+    found = (heat[:, list(anchors)] / temperature).flatten(2).log_softmax(-1)
+    grid = coordinate_grid(rows, columns, heat).reshape(1, 1, -1, 2)
+    middle = points[:, list(anchors.values()), None].clamp(-1, 1)
+    cells = (grid - middle) * ((columns - 1) / 2)
+    wanted = (-(cells**2).sum(-1) / (2 * width**2)).log_softmax(-1)
+    return (wanted.exp() * (wanted - found)).sum(-1).mean()
 
 
 def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ def feature_distance(network: nn.Module, made: Tensor, wanted: Tensor, **options
     with torch.no_grad():
         targets = network(wanted, **options)
     distances = [
-        (a.float() - b.float()).abs().mean() for a, b in zip(network(made, **options), targets, strict=True)
+        (a.float() - b.detach().float()).abs().mean()
+        for a, b in zip(network(made, **options), targets, strict=True)
     ]
     return torch.stack(distances).sum()

@@ -52,8 +52,8 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
     features = losses.weights.perceptual or losses.weights.parts
     if features and run.vgg is None:
         raise SystemExit("losses on features need --vgg; without: --weight perceptual=0 --weight parts=0")
-    if losses.weights.keypoints and not losses.anchors:
-        raise SystemExit("--weight keypoints needs --anchor")
+    if (losses.weights.keypoints or losses.weights.heat) and not losses.anchors:
+        raise SystemExit("--weight keypoints and heat need --anchor")
     perceptual = None
     if features and run.vgg is not None:
         perceptual = Vgg16(run.vgg, max(losses.depth, losses.part_depth))

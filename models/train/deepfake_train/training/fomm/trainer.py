@@ -26,7 +26,7 @@ from .adversary import (
 )
 from .equivariance import Transformation, equivariance
 from .landmarks import POINTS
-from .losses import LossOptions, anchor_loss, flow_loss, picture_loss, point_weights
+from .losses import LossOptions, anchor_loss, flow_loss, heat_loss, picture_loss, point_weights, warp_loss
 from .pairs import Pairs, PairSource, augmented, mixed
 from .parts import face_parts
 from .perceptual import Vgg16, feature_distance
@@ -47,6 +47,8 @@ class FommOptions:
     average: float = 0.999
     half: bool = False
     """Convolutions in bfloat16."""
+    frozen_painter: bool = False
+    """Only what finds and moves is trained, not what encodes and paints pictures."""
     frozen_norms: bool = False
     """Batch norms keep their statistics, so that what is trained is what will be used; for fine-tuning."""
 
@@ -77,7 +79,14 @@ class FommTraining:
         self.generator = _placed(model.generator, self.device)
         self._config = model.config
         self._networks: dict[str, nn.Module] = {"kp_detector": self.detector, "generator": self.generator}
-        parameters = [p for network in self._networks.values() for p in network.parameters()]
+        trained = [self.detector, self.generator.dense_motion_network]
+        if not options.frozen_painter:
+            trained = [self.detector, self.generator]
+        parameters = [parameter for network in trained for parameter in network.parameters()]
+        for parameter in self.generator.parameters():
+            parameter.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
         self._parameters = parameters
         self._optimizers = {"model": torch.optim.Adam(parameters, betas=BETAS)}
         self._averages = {
@@ -135,15 +144,51 @@ class FommTraining:
         # one call, so that the batch norms see all three alike
         pictures = torch.cat((source, driving, transformation.pictures(driving)))
         with self._precision():
-            found = self.detector(_channels_last(pictures))
+            heat, frames = self.detector.maps(_channels_last(pictures))
+        found = self.detector.locate(heat, frames)
         in_source, in_driving, in_transformed = (
             Keypoints(*(part[index * count : (index + 1) * count] for part in found)) for index in range(3)
         )
         with self._precision():
-            features, small = self.generator.encode(_channels_last(source))
+            small = self.generator.dense_motion_network.down(source)
             motion = self.generator.dense_motion_network(small, in_source, in_driving)
-            made = self.generator.paint(features, motion)
-        real_parts, made_parts = (face_parts(x, driving_points, place) for x in (driving, made))
+        terms: dict[str, Tensor] = {}
+        real_parts: list[Tensor] = []
+        made_parts: list[Tensor] = []
+        if weights.painting():
+            with self._precision():
+                features, _ = self.generator.encode(_channels_last(source))
+                made = self.generator.paint(features, motion)
+            real_parts, made_parts = (face_parts(x, driving_points, place) for x in (driving, made))
+            terms |= self._painted(made, driving, real_parts, made_parts)
+        if weights.flow:
+            terms["flow"] = weights.flow * flow_loss(
+                motion.flow, source_points, driving_points, self._point_weights
+            )
+        if weights.warp:
+            terms["warp"] = weights.warp * warp_loss(
+                motion.flow, small.float(), self.generator.dense_motion_network.down(driving).float()
+            )
+        if weights.equivariance or weights.frames:
+            values, products = equivariance(in_driving, in_transformed, transformation)
+            terms["equivariance"] = weights.equivariance * values
+            terms["frames"] = weights.frames * products
+        if weights.heat:
+            points = torch.cat((source_points, driving_points))
+            terms["heat"] = weights.heat * heat_loss(
+                heat[: 2 * count], self.detector.temperature, points, options.anchors
+            )
+        if weights.keypoints:
+            terms["key-points"] = weights.keypoints * anchor_loss(
+                in_source.value, in_driving.value, source_points, driving_points, options.anchors
+            )
+        return terms, real_parts, made_parts
+
+    def _painted(
+        self, made: Tensor, driving: Tensor, real_parts: list[Tensor], made_parts: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """The terms that look at the finished pictures."""
+        options, weights = self.options.losses, self.options.losses.weights
         terms: dict[str, Tensor] = {}
         if self.perceptual is not None and weights.perceptual:
             terms["perceptual"] = (
@@ -170,18 +215,6 @@ class FommTraining:
         if weights.part_picture:
             mouth, eyes = (picture_loss(made_parts[part], real_parts[part]) for part in (0, 1))
             terms["part picture"] = weights.part_picture * (mouth + eyes)
-        if weights.flow:
-            terms["flow"] = weights.flow * flow_loss(
-                motion.flow, source_points, driving_points, self._point_weights
-            )
-        if weights.equivariance or weights.frames:
-            values, frames = equivariance(in_driving, in_transformed, transformation)
-            terms["equivariance"] = weights.equivariance * values
-            terms["frames"] = weights.frames * frames
-        if weights.keypoints:
-            terms["key-points"] = weights.keypoints * anchor_loss(
-                in_source.value, in_driving.value, source_points, driving_points, options.anchors
-            )
         if self.discriminator is not None:
             judged = [self._judged(part) for part in made_parts]
             terms["adversarial"] = weights.adversarial * torch.stack([*map(adversarial_loss, judged)]).sum()
@@ -190,7 +223,7 @@ class FommTraining:
                     real = [self._judged(part) for part in real_parts]
                 matching = [feature_matching(a, b) for a, b in zip(real, judged, strict=True)]
                 terms["features"] = weights.features * torch.stack(matching).sum()
-        return terms, real_parts, made_parts
+        return terms
 
     def _distance(self, made: Tensor, wanted: Tensor, depth: int) -> Tensor:
         assert self.perceptual is not None
