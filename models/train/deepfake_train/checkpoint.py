@@ -89,18 +89,3 @@ def load_fomm(path: Path, *, align_corners: bool) -> Fomm:
     model.keypoint_detector.down.restore()
     model.generator.dense_motion_network.down.restore()
     return model
-
-
-def save_fomm(model: Fomm, path: Path) -> None:
-    """Writes the weights in half precision, in the published key layout, as ``load_fomm`` reads them."""
-    parts = {"kp_detector": model.keypoint_detector, "generator": model.generator}
-    torch.save(
-        {
-            name: {
-                key: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
-                for key, tensor in network.state_dict().items()
-            }
-            for name, network in parts.items()
-        },
-        path,
-    )

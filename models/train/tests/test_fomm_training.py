@@ -16,13 +16,14 @@ for package in ("cv2", "matplotlib", "rich"):
 from fomm_faces import NoExpressions, position_stills  # noqa: E402
 
 from deepfake_train.__main__ import main  # noqa: E402
-from deepfake_train.checkpoint import load_fomm, save_fomm  # noqa: E402
+from deepfake_train.checkpoint import load_fomm  # noqa: E402
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
 from deepfake_train.fomm import PRESETS, Fomm  # noqa: E402
 from deepfake_train.training.fomm.clips import write_views  # noqa: E402
 from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
 from deepfake_train.training.fomm.synthesis import PairSynthesis  # noqa: E402
 from deepfake_train.training.fomm.trainer import FommOptions, FommTraining, _shares  # noqa: E402
+from deepfake_train.training.fomm.weights import save_fomm  # noqa: E402
 from deepfake_train.training.loop import Schedule, run  # noqa: E402
 
 SIZE = 64

@@ -36,10 +36,10 @@ def _anchor(text: str) -> tuple[int, int]:
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ..checkpoint import save_fomm
     from ..training.fomm.losses import LossOptions, LossWeights
     from ..training.fomm.setup import FommRun, prepare
     from ..training.fomm.trainer import FommOptions
+    from ..training.fomm.weights import save_fomm
     from ..training.loop import Schedule, run
 
     if arguments.threads:
