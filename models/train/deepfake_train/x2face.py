@@ -48,9 +48,17 @@ class X2FaceConfig:
 
 PRESETS: dict[str, X2FaceConfig] = {
     "published": X2FaceConfig(),
+    "lite": X2FaceConfig(base=16),
     "tiny": X2FaceConfig(base=4, latent=8),
     "smallest": X2FaceConfig(base=2, latent=8),
 }
+
+
+class Embedded(NamedTuple):
+    """Embedded faces [N, 3, 256, 256], and where each looks in its K source pictures [N, K, 256, 256, 2]."""
+
+    face: Tensor
+    grid: Tensor
 
 
 class Driving(NamedTuple):
@@ -159,15 +167,24 @@ class X2Face(nn.Module):
         moved = torch.tanh(flow.float()).permute(0, 2, 3, 1)
         return moved + coordinate_grid(*moved.shape[1:3], moved)
 
-    def _sample(self, picture: Tensor, grid: Tensor) -> Tensor:
+    def sample(self, picture: Tensor, grid: Tensor) -> Tensor:
+        """Pictures [N, C, H, W] at the coordinates [N, H', W', 2]; black outside of them."""
         return functional.grid_sample(picture, grid, align_corners=self.config.align_corners)
 
-    def embed(self, sources: Tensor) -> Tensor:
-        """One embedded face [1, 3, H, W] of all source pictures of one person."""
-        flow, confidence = self.embedding_network(sources)[0].split((2, 1), 1)
+    def embed_people(self, sources: Tensor) -> Embedded:
+        """Embedded faces of N people, of each of whom there are K source pictures [N, K, 3, 256, 256]."""
+        each = sources.shape[:2]
+        flat = sources.flatten(0, 1)
+        flow, confidence = self.embedding_network(flat)[0].split((2, 1), 1)
         weight = confidence.float().exp() + LEAST_CONFIDENCE
-        unwrapped = self._sample(sources, self._grid(flow)) * weight
-        return unwrapped.sum(0, keepdim=True) / weight.sum(0, keepdim=True)
+        grid = self._grid(flow)
+        unwrapped = self.sample(flat, grid) * weight
+        total, weights = (x.unflatten(0, each).sum(1) for x in (unwrapped, weight))
+        return Embedded(total / weights, grid.unflatten(0, each))
+
+    def embed(self, sources: Tensor) -> Tensor:
+        """One embedded face [1, 3, 256, 256] of all source pictures [K, 3, 256, 256] of one person."""
+        return self.embed_people(sources[None]).face
 
     def drive(self, driving: Tensor) -> Driving:
         """Latent vectors and sampling fields of driving pictures."""
@@ -177,7 +194,7 @@ class X2Face(nn.Module):
 
     def render(self, embedded: Tensor, driving: Tensor) -> Tensor:
         """The embedded faces [N, 3, H, W], posed like the driving pictures [N, 3, H, W]."""
-        return self._sample(embedded, self.drive(driving).grid).clamp(0, 1)
+        return self.sample(embedded, self.drive(driving).grid).clamp(0, 1)
 
     def forward(self, sources: Tensor, driving: Tensor) -> Tensor:
         embedded = self.embed(sources)

@@ -1,0 +1,1 @@
+"""Training of X2Face: pairs of pictures of the same person, the error of the picture, nothing annotated."""
