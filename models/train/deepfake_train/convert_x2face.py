@@ -13,7 +13,7 @@ from .onnx_graph import save_graphs
 from .random_x2face import random_x2face
 from .state_check import fit_state, without_numbers
 from .stored_tensors import read_tensors
-from .x2face import LEVELS, PRESETS, SIZE, X2Face, X2FaceConfig
+from .x2face import CROP_SCALE, CROP_SHIFT, LEVELS, PRESETS, SIZE, X2Face, X2FaceConfig
 from .x2face_onnx import driver_graph, embedder_graph
 
 PUBLISHED_LICENCE = "LicenseRef-X2Face"
@@ -167,7 +167,7 @@ def write_x2face(
         files=files,
         sections={
             "input": square_input(SIZE),
-            "crop": {"scale": 1.6, "shift": [0.0, -0.06], "border": "replicate"},
+            "crop": {"scale": CROP_SCALE, "shift": [0.0, CROP_SHIFT], "border": "replicate"},
             "x2face": {
                 "align_corners": config.align_corners,
                 "resize_align_corners": config.resize_align_corners,

@@ -12,9 +12,10 @@ for package in ("cv2", "matplotlib", "rich"):
 
 from deepfake_train.fomm import coordinate_grid  # noqa: E402
 from deepfake_train.random_x2face import smooth_pictures  # noqa: E402
+from deepfake_train.training.clips import Faces  # noqa: E402
 from deepfake_train.training.loop import Schedule, run  # noqa: E402
 from deepfake_train.training.x2face.losses import guidance, photometric, roughness  # noqa: E402
-from deepfake_train.training.x2face.trainer import Faces, Recipe, X2FaceTraining  # noqa: E402
+from deepfake_train.training.x2face.trainer import Recipe, X2FaceTraining  # noqa: E402
 from deepfake_train.x2face import SIZE, X2FaceConfig  # noqa: E402
 
 PIXEL = 2 / (SIZE - 1)
@@ -25,9 +26,9 @@ class Sliding:
 
     face = torch.rand(40, 2, generator=torch.Generator().manual_seed(3)) - 0.5
 
-    def draw(self, seed: int, people: int, pictures: int) -> Faces:
+    def draw(self, people: int, pictures: int, generator: torch.Generator) -> Faces:
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(generator.initial_seed())
             still = smooth_pictures(people)
             shifts = torch.randint(-24, 25, (people, pictures, 2)).tolist()
         moved = [

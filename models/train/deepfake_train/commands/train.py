@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import Commands, train_fomm, train_fwa
+from . import Commands, train_fomm, train_fwa, train_x2face
 
-KINDS: tuple[ModuleType, ...] = (train_fomm, train_fwa)
+KINDS: tuple[ModuleType, ...] = (train_fomm, train_fwa, train_x2face)
 """Each has ``add(kinds)``, as a group of commands has."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,29 +18,24 @@ from torch import Tensor
 
 from ...x2face import X2Face, X2FaceConfig
 from ..averaging import AveragedWeights
+from ..clips import Faces
 from ..loop import step_seed
 from .losses import guidance, photometric, roughness
-
-
-class Faces(NamedTuple):
-    """Pictures of N people, K of each [N, K, 3, 256, 256], RGB in 0..1, and their points [N, K, 468, 2] in
-    [-1, 1].
-    """
-
-    pictures: Tensor
-    points: Tensor
 
 
 class People(Protocol):
     """Where pictures of people come from."""
 
-    def draw(self, seed: int, people: int, pictures: int) -> Faces:
-        """Different pictures of each of some people; the same seed gives the same ones."""
+    def draw(self, people: int, pictures: int, generator: torch.Generator) -> Faces:
+        """Different pictures of each of some people, the same ones for the same state of the generator."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the steps are made of: seed, people a step, source pictures of each, weights of losses."""
+    """What the steps are made of: seed, people a step, source pictures of each, weights of losses.
+
+    ``half`` lets convolutions compute in bfloat16; coordinates and pictures stay in float32.
+    """
 
     seed: int = 1
     people: int = 8
@@ -48,6 +43,7 @@ class Recipe:
     guidance: float = 0.02
     roughness: float = 0.02
     decay: float = 0.998
+    half: bool = False
 
     def settings(self) -> dict[str, Any]:
         """As plain data."""
@@ -68,22 +64,24 @@ class X2FaceTraining:
     ) -> None:
         """``face`` are the points [468, 2] of the embedded face, in [-1, 1]."""
         torch.manual_seed(recipe.seed)
-        self.model = X2Face(config).to(device)
+        # this memory format makes convolutions up to twice as fast, on CPUs too
+        self.model = X2Face(config).to(device=device, memory_format=torch.channels_last)
         self._recipe, self._people, self._device = recipe, people, device
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.5, 0.999))
         self._average = AveragedWeights(self.model, recipe.decay)
         self._face = face.to(device)
-        shown = held_out.draw(step_seed(recipe.seed, 0, "samples"), 6, recipe.sources + 1)
+        shown = held_out.draw(6, recipe.sources + 1, self._generator(0, "samples"))
         self._shown = shown.pictures.to(device)
 
     def step(self, number: int, learning_rate: float) -> dict[str, float]:
         """One step; the last picture of each person drives, the others are sources."""
         recipe = self._recipe
-        drawn = self._people.draw(step_seed(recipe.seed, number), recipe.people, recipe.sources + 1)
+        drawn = self._people.draw(recipe.people, recipe.sources + 1, self._generator(number))
         pictures, points = drawn.pictures.to(self._device), drawn.points.to(self._device)
         self.model.train()
-        embedded = self.model.embed_people(pictures[:, :-1])
-        driving = self.model.drive(pictures[:, -1])
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.half):
+            embedded = self.model.embed_people(pictures[:, :-1])
+            driving = self.model.drive(pictures[:, -1])
         face = self._face.expand(recipe.people, -1, -1)
         prediction = self.model.sample(embedded.face, driving.grid)
         misses = [guidance(embedded.grid[:, k], face, points[:, k]) for k in range(recipe.sources)]
@@ -102,6 +100,10 @@ class X2FaceTraining:
         self._optimizer.step()
         self._average.update()
         return {"total": total.item(), **{name: value.item() for name, value in losses.items()}}
+
+    def _generator(self, number: int, purpose: str = "") -> torch.Generator:
+        seed = step_seed(self._recipe.seed, number, purpose)
+        return torch.Generator(self._device).manual_seed(seed)
 
     def averaged(self) -> X2Face:
         """A model of the averaged weights, on the CPU and ready for inference."""
