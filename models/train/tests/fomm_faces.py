@@ -9,7 +9,8 @@ from matplotlib.tri import Triangulation
 from torch import Tensor
 
 from deepfake_train.training.fomm.expressions import Expression, still_expression
-from deepfake_train.training.fomm.landmarks import (
+from deepfake_train.training.fomm.stills import Stills
+from deepfake_train.training.landmarks import (
     EYE_CORNERS,
     INNER_LIP_LOWER,
     INNER_LIP_UPPER,
@@ -20,7 +21,6 @@ from deepfake_train.training.fomm.landmarks import (
     SKIN,
     UPPER_LIDS,
 )
-from deepfake_train.training.fomm.stills import Stills
 
 WIDE, HIGH, DEEP = 7.5, 9.5, 6.0
 SIDE = 288

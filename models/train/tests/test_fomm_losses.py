@@ -20,7 +20,6 @@ from deepfake_train.training.fomm.adversary import (  # noqa: E402
     feature_matching,
 )
 from deepfake_train.training.fomm.equivariance import Transformation, equivariance  # noqa: E402
-from deepfake_train.training.fomm.landmarks import MOUTH, POINTS  # noqa: E402
 from deepfake_train.training.fomm.losses import (  # noqa: E402
     anchor_loss,
     flow_loss,
@@ -31,6 +30,7 @@ from deepfake_train.training.fomm.losses import (  # noqa: E402
 )
 from deepfake_train.training.fomm.parts import cut, face_parts  # noqa: E402
 from deepfake_train.training.fomm.perceptual import BLOCKS, Vgg16, feature_distance  # noqa: E402
+from deepfake_train.training.landmarks import MOUTH, POINTS  # noqa: E402
 
 
 def test_flow_loss_is_the_weighted_distance_of_the_points_inside() -> None:

@@ -19,17 +19,17 @@ from deepfake_train.training.fomm.expressions import (  # noqa: E402
     close_lids,
     still_expression,
 )
-from deepfake_train.training.fomm.landmarks import (  # noqa: E402
+from deepfake_train.training.fomm.mouth_interior import LOOKS, opened, paint_mouth  # noqa: E402
+from deepfake_train.training.fomm.pairs import Pairs, augmented, mixed  # noqa: E402
+from deepfake_train.training.fomm.synthesis import PairSynthesis, rotation  # noqa: E402
+from deepfake_train.training.fomm.warp import cone_spline  # noqa: E402
+from deepfake_train.training.landmarks import (  # noqa: E402
     INNER_LIP_LOWER,
     INNER_LIP_UPPER,
     LOWER_LIDS,
     POINTS,
     UPPER_LIDS,
 )
-from deepfake_train.training.fomm.mouth_interior import LOOKS, opened, paint_mouth  # noqa: E402
-from deepfake_train.training.fomm.pairs import Pairs, augmented, mixed  # noqa: E402
-from deepfake_train.training.fomm.synthesis import PairSynthesis, rotation  # noqa: E402
-from deepfake_train.training.fomm.warp import cone_spline  # noqa: E402
 
 SIZE = 64
 

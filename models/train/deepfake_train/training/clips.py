@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .landmarks import POINTS
+
 FRAMES, LANDMARKS = "frames.npy", "landmarks.npy"
-POINTS = 468
 
 
 class Faces(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .landmarks import LOWER_LIDS, POINTS, UPPER_LIDS
+from ..landmarks import LOWER_LIDS, POINTS, UPPER_LIDS
 
 
 class Habit(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...fomm import coordinate_grid
-from .landmarks import EYES, MOUTH, POINTS
+from ..landmarks import EYES, MOUTH, POINTS
 
 PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
 """Of the mouth and the eyes."""

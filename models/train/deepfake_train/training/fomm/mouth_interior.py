@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...fomm import coordinate_grid
-from .landmarks import INNER_LIP_LOWER, INNER_LIP_UPPER
+from ..landmarks import INNER_LIP_LOWER, INNER_LIP_UPPER
 
 DARK, TEETH, TONGUE = (0.16, 0.06, 0.05), (0.80, 0.75, 0.69), (0.52, 0.23, 0.23)
 LOOKS = 5

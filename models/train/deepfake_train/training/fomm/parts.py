@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .landmarks import EYES, MOUTH, POINTS
+from ..landmarks import EYES, MOUTH, POINTS
 
 # height and width of the cuts, of the side of the picture; they hold the part in most poses
 MOUTH_SIZE, EYES_SIZE, PLACE_SIZE = (0.22, 0.32), (0.16, 0.5), (0.25, 0.25)

@@ -13,8 +13,9 @@ from rich.progress import track
 
 from ...checkpoint import load_fomm
 from ...fomm import PRESETS, Fomm
+from ..clips import clip_folders
 from ..loop import step_seed
-from .clips import ClipPairs, clip_folders, write_views
+from .clips import ClipPairs, write_views
 from .expressions import Expressions
 from .pairs import Pairs, PairSource
 from .perceptual import Vgg16

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...fomm import coordinate_grid
+from ..landmarks import EYES, INNER_LIP_LOWER, INNER_LIP_UPPER, LOWER_LIDS, OVAL, POINTS, SKIN, UPPER_LIDS
 from .expressions import Expression, ExpressionSource, close_lids, still_expression
-from .landmarks import EYES, INNER_LIP_LOWER, INNER_LIP_UPPER, LOWER_LIDS, OVAL, POINTS, SKIN, UPPER_LIDS
 from .mouth_interior import LOOKS, opened, paint_mouth
 from .pairs import Pairs
 from .stills import Stills

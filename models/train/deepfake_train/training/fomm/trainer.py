@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ...fomm import Fomm, Keypoints
 from ..averaging import AveragedWeights
+from ..landmarks import POINTS
 from ..loop import step_seed
 from .adversary import (
     Judgement,
@@ -25,7 +26,6 @@ from .adversary import (
     feature_matching,
 )
 from .equivariance import Transformation, equivariance
-from .landmarks import POINTS
 from .losses import LossOptions, anchor_loss, flow_loss, heat_loss, picture_loss, point_weights, warp_loss
 from .pairs import Pairs, PairSource, augmented, mixed
 from .parts import face_parts
