@@ -13,7 +13,8 @@ pytest.importorskip("cv2", reason="only in the training environment (requirement
 from fomm_faces import NoExpressions, face_points, position_stills  # noqa: E402
 
 from deepfake_train.fomm import coordinate_grid  # noqa: E402
-from deepfake_train.training.fomm.clips import ClipPairs, clip_folders, write_views  # noqa: E402
+from deepfake_train.training.clips import clip_folders  # noqa: E402
+from deepfake_train.training.fomm.clips import ClipPairs, write_views  # noqa: E402
 from deepfake_train.training.fomm.expressions import (  # noqa: E402
     Expression,
     close_lids,
