@@ -23,6 +23,7 @@ from deepfake_train.training.fomm.equivariance import Transformation, equivarian
 from deepfake_train.training.fomm.losses import (  # noqa: E402
     anchor_loss,
     flow_loss,
+    gap_loss,
     heat_loss,
     picture_loss,
     point_weights,
@@ -30,7 +31,7 @@ from deepfake_train.training.fomm.losses import (  # noqa: E402
 )
 from deepfake_train.training.fomm.parts import cut, face_parts  # noqa: E402
 from deepfake_train.training.fomm.perceptual import BLOCKS, Vgg16, feature_distance  # noqa: E402
-from deepfake_train.training.landmarks import MOUTH, POINTS  # noqa: E402
+from deepfake_train.training.landmarks import LID_GAPS, LIP_GAPS, MOUTH, POINTS  # noqa: E402
 
 
 def test_flow_loss_is_the_weighted_distance_of_the_points_inside() -> None:
@@ -73,6 +74,20 @@ def test_heat_in_the_right_place_loses_nothing() -> None:
     bell = bell.flatten().softmax(0)
     expected = torch.tensor(81.0).log() + (bell * bell.log()).sum()
     torch.testing.assert_close(heat_loss(heat, 0.1, points, {0: 13}), expected)
+
+
+def test_gaps_lose_what_lies_between_lips_and_between_lids() -> None:
+    driving = torch.zeros(1, POINTS, 2)
+    source = torch.zeros(1, POINTS, 2)
+    for _, below in LIP_GAPS:
+        driving[0, below, 1] = 0.4
+    for above, below in LID_GAPS:
+        driving[0, above, 0], driving[0, below, 0] = -0.1, 0.1
+    grid = coordinate_grid(9, 9, torch.zeros(1))[None]
+    still = grid.clone() + torch.tensor([0.3, -0.2])  # all moves, so nothing opens or closes
+    # the mouth was shut: wrong by 0.4 in y; the eyes were: by 0.2 in x
+    torch.testing.assert_close(gap_loss(still, source, driving), torch.tensor((0.2 + 0.1) / 2))
+    assert gap_loss(still, driving, driving) < 1e-6
 
 
 def test_warp_loss_compares_what_was_moved() -> None:
@@ -127,7 +142,7 @@ def test_transformed_pictures_show_what_was_there() -> None:
     shown = transformation.pictures(picture)
     places = transformation.points(coordinate_grid(64, 64, picture).reshape(1, -1, 2)).reshape(1, 64, 64, 2)
     inside = places.abs().amax(-1) < 1
-    torch.testing.assert_close(shown.permute(0, 2, 3, 1)[inside], places[inside], atol=1e-4, rtol=0)
+    torch.testing.assert_close(shown.permute(0, 2, 3, 1)[inside], places[inside], atol=2e-3, rtol=0)
 
 
 def test_cuts_are_whole_pixels_inside_the_picture() -> None:

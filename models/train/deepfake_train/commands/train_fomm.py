@@ -9,7 +9,7 @@ from pathlib import Path
 from . import Commands
 
 LOSSES = (
-    *("perceptual", "parts", "picture", "part_picture", "flow", "warp", "equivariance", "frames"),
+    *("perceptual", "parts", "picture", "part_picture", "flow", "gaps", "warp", "equivariance", "frames"),
     *("keypoints", "heat", "adversarial", "features"),
 )
 

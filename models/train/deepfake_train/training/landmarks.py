@@ -19,6 +19,14 @@ EYES = tuple(
     for corners, upper, lower in zip(EYE_CORNERS, UPPER_LIDS, LOWER_LIDS, strict=True)
 )
 
+LIP_GAPS = tuple(zip(INNER_LIP_UPPER[1:-1], INNER_LIP_LOWER[1:-1], strict=True))
+"""Points of the lips that part from each other."""
+LID_GAPS = tuple(
+    (above, below)
+    for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True)
+    for above, below in zip(upper, lower, strict=True)
+)
+
 OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),

@@ -10,6 +10,8 @@ from ...fomm import Keypoints, coordinate_grid, inverse_2x2, product_2x2
 
 AFFINE, BEND, CONTROLS = 0.05, 0.005, 5
 """Standard deviations of the affine part and of the thin-plate weights; control points along a side."""
+GRID = 48
+"""Places along a side where the transformation of pictures is computed; between them it is interpolated."""
 MOST = 10.0
 """No entry of a product of frames counts for more: a nearly singular frame would drown the batch."""
 
@@ -46,9 +48,10 @@ class Transformation:
 
     def pictures(self, x: Tensor) -> Tensor:
         """Pictures that show at p what ``x`` [N, C, H, W] shows at ``points(p)``."""
-        height, width = x.shape[-2:]
-        grid = coordinate_grid(height, width, x).reshape(1, -1, 2).expand(len(x), -1, -1)
-        places = self.points(grid).reshape(len(x), height, width, 2)
+        grid = coordinate_grid(GRID, GRID, x).reshape(1, -1, 2).expand(len(x), -1, -1)
+        places = self.points(grid).reshape(len(x), GRID, GRID, 2).permute(0, 3, 1, 2)
+        places = functional.interpolate(places, size=x.shape[-2:], mode="bilinear", align_corners=True)
+        places = places.permute(0, 2, 3, 1)
         return functional.grid_sample(x, places, padding_mode="reflection", align_corners=True)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...fomm import coordinate_grid
-from ..landmarks import EYES, MOUTH, POINTS
+from ..landmarks import EYES, LID_GAPS, LIP_GAPS, MOUTH, POINTS
 
 PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
 """Of the mouth and the eyes."""
@@ -33,6 +33,9 @@ class LossWeights:
     """The same, of mouth and eyes."""
     flow: float = 20.0
     """Distance, in half pictures, between where the flow leads from the points and where it should."""
+    gaps: float = 0.0
+    """Error, in half pictures, of what the flow makes of the openings of mouth and eyes. They are small
+    beside the motion of a head, of which points next to each other share the error."""
     warp: float = 0.0
     """Mean absolute difference of the small pictures, the source's moved by the flow: cheap, and also says
     where hair and background go."""
@@ -87,6 +90,24 @@ def flow_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor, weigh
     inside = (driving_points.abs().amax(-1) <= 1) & (source_points.abs().amax(-1) <= 1)
     counted = inside * weights
     return (distance * counted).sum() / counted.sum().clamp(min=1e-6)
+
+
+def gap_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor) -> Tensor:
+    """How wrong the openings of mouth and eyes are that the flow finds in the source picture.
+
+    Mean absolute error of the coordinates of what lies between points above and below, the mouth's and the
+    eyes' halves each. Arguments as for `flow_loss`.
+    """
+    halves = []
+    for gaps in (LIP_GAPS, LID_GAPS):
+        above, below = ([gap[side] for gap in gaps] for side in (0, 1))
+        places = driving_points[:, above + below]
+        found = functional.grid_sample(flow.permute(0, 3, 1, 2), places[:, :, None], align_corners=True)
+        found = found[..., 0].transpose(1, 2)
+        opening = found[:, len(gaps) :] - found[:, : len(gaps)]
+        wanted = source_points[:, below] - source_points[:, above]
+        halves.append((opening - wanted).abs().mean())
+    return (halves[0] + halves[1]) / 2
 
 
 def warp_loss(flow: Tensor, source: Tensor, driving: Tensor) -> Tensor:

@@ -26,7 +26,16 @@ from .adversary import (
     feature_matching,
 )
 from .equivariance import Transformation, equivariance
-from .losses import LossOptions, anchor_loss, flow_loss, heat_loss, picture_loss, point_weights, warp_loss
+from .losses import (
+    LossOptions,
+    anchor_loss,
+    flow_loss,
+    gap_loss,
+    heat_loss,
+    picture_loss,
+    point_weights,
+    warp_loss,
+)
 from .pairs import Pairs, PairSource, augmented, mixed
 from .parts import face_parts
 from .perceptual import Vgg16, feature_distance
@@ -165,6 +174,8 @@ class FommTraining:
             terms["flow"] = weights.flow * flow_loss(
                 motion.flow, source_points, driving_points, self._point_weights
             )
+        if weights.gaps:
+            terms["gaps"] = weights.gaps * gap_loss(motion.flow, source_points, driving_points)
         if weights.warp:
             terms["warp"] = weights.warp * warp_loss(
                 motion.flow, small.float(), self.generator.dense_motion_network.down(driving).float()
