@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use deepfake_kernels::{Affine, Device, Frame, Graph, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Device, Frame, Point, Rect, SampleSpec, Tensor};
 
 use crate::{
-    engine::{precision::Probe, BackendReport, Engine, Platform},
+    engine::{precision::Probe, BackendReport, Engine, Platform, Replayed},
     manifest::{Crop, Kind, Manifest},
     Error, Result, Stage, StageTimes,
 };
@@ -45,7 +45,7 @@ pub struct Fwa {
     fake_class: Option<usize>,
     threshold: f32,
     uncertain_from: f32,
-    graph: Graph,
+    replayed: Replayed,
     maps: Vec<Affine>,
     input: Tensor,
     given: Tensor,
@@ -97,7 +97,7 @@ impl Fwa {
     ) -> Result<()> {
         let batch = faces.len() * crops;
         let Self {
-            device, engine, spec, crop, output, fake_class, graph, maps, input, given, logits, ..
+            device, engine, spec, crop, output, fake_class, replayed, maps, input, given, logits, ..
         } = self;
         let (crop, fake_class) = (&*crop, *fake_class);
         let classes = if fake_class.is_some() { 2 } else { 1 };
@@ -114,7 +114,7 @@ impl Fwa {
             maps.resize(padded(batch), *maps.last().unwrap_or(&Affine::IDENTITY));
         }
         let given_batch = maps.len();
-        device.replay::<Error>(graph, || {
+        replayed.run(device, || {
             times.measure(Stage::Sample, || device.sample(frame, maps, spec, input))?;
             let outputs = &mut [(output.as_str(), &mut *given)];
             times.measure_engine(Stage::Classify, || engine.run(device, &[("input", input)], outputs))
@@ -162,7 +162,7 @@ impl Probe for Fwa {
             fake_class: fwa.fake_class,
             threshold: fwa.threshold,
             uncertain_from: fwa.uncertain[0],
-            graph: Graph::default(),
+            replayed: Replayed::new(&manifest.model().name, platform),
             maps: Vec::new(),
             input: Tensor::default(),
             given: Tensor::default(),

@@ -7,6 +7,7 @@ mod onnxruntime;
 mod platform;
 pub(crate) mod precision;
 mod progress;
+mod replayed;
 mod shared;
 pub mod tensorrt;
 mod warnings;
@@ -22,6 +23,7 @@ pub(crate) use self::intake::{Intake, Outlet};
 pub use self::onnxruntime::locate_runtime;
 pub use self::platform::{choose, Platform};
 pub use self::progress::{Progress, ProgressReport};
+pub(crate) use self::replayed::Replayed;
 pub use self::warnings::Warnings;
 
 /// Which library runs the networks.

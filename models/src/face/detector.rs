@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deepfake_kernels::{Affine, Border, Device, Frame, Graph, Point, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Border, Device, Frame, Point, SampleSpec, Tensor};
 
 use super::{
     anchors::anchors,
@@ -11,7 +11,7 @@ use super::{
     Face,
 };
 use crate::{
-    engine::{both, choose, Engine, EngineOptions, Intake, Platform},
+    engine::{both, choose, Engine, EngineOptions, Intake, Platform, Replayed},
     manifest::Manifest,
     zoo, Error, Result, Stage, StageTimes,
 };
@@ -110,7 +110,7 @@ struct Network {
 #[derive(Debug, Default)]
 struct Buffers {
     intake: Intake,
-    graph: Graph,
+    replayed: Replayed,
     input: Tensor,
     boxes: Tensor,
     scores: Tensor,
@@ -127,6 +127,7 @@ impl Network {
         let detector = manifest.detector()?;
         let exact = platform.with_precision(platform.options().precision.without_half());
         let spec = manifest.sample_spec(Border::Constant([0.0; 3]));
+        let replayed = Replayed::new(&manifest.model().name, platform);
         Ok(Self {
             name: manifest.model().name.clone(),
             device: platform.device().clone(),
@@ -135,7 +136,7 @@ impl Network {
             boxes: detector.boxes.clone(),
             scores: detector.scores.clone(),
             threshold: detector.score_threshold,
-            buffers: Mutex::default(),
+            buffers: Mutex::new(Buffers { replayed, ..Buffers::default() }),
             spec,
         })
     }
@@ -143,10 +144,11 @@ impl Network {
     fn detect(&self, frame: &Frame<'_>, faces: &mut Vec<Face>, times: &mut StageTimes) -> Result<()> {
         // A panic elsewhere leaves only numbers behind that the next run overwrites.
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffers { intake, graph, input, boxes: given_boxes, scores: given_scores, found } = &mut *buffers;
+        let Buffers { intake, replayed, input, boxes: given_boxes, scores: given_scores, found } =
+            &mut *buffers;
         let frame = intake.take(&self.device, frame)?;
         let map = letterbox(frame.width(), frame.height(), &self.spec);
-        self.device.replay::<Error>(graph, || {
+        replayed.run(&self.device, || {
             times.measure(Stage::Track, || self.device.sample(&frame, &[map], &self.spec, input))?;
             let outputs = &mut [(self.boxes.as_str(), &mut *given_boxes), (&self.scores, &mut *given_scores)];
             times.measure_engine(Stage::Track, || self.engine.run(&self.device, &[(INPUT, input)], outputs))

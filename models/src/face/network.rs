@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deepfake_kernels::{Affine, Border, Device, Frame, Graph, Point, Rect, SampleSpec, Tensor};
+use deepfake_kernels::{Affine, Border, Device, Frame, Point, Rect, SampleSpec, Tensor};
 
 use super::{crop::Cropper, decode::sigmoid, Face, Landmarks, Region, POINTS};
 use crate::{
-    engine::{choose, Engine, EngineOptions, Intake, Platform},
+    engine::{choose, Engine, EngineOptions, Intake, Platform, Replayed},
     manifest::Manifest,
     zoo, Error, Result, Stage, StageTimes,
 };
@@ -34,7 +34,7 @@ pub struct LandmarkNetwork {
 #[derive(Debug, Default)]
 struct Buffers {
     intake: Intake,
-    graph: Graph,
+    replayed: Replayed,
     cropper: Cropper,
     input: Tensor,
     points: Tensor,
@@ -74,6 +74,7 @@ impl LandmarkNetwork {
                 ),
             });
         }
+        let replayed = Replayed::new(&name, platform);
         Ok(Self {
             name,
             device: platform.device().clone(),
@@ -82,7 +83,7 @@ impl LandmarkNetwork {
             output: landmarks.output.clone(),
             presence: landmarks.presence.clone(),
             crop_scale: landmarks.crop_scale,
-            buffers: Mutex::default(),
+            buffers: Mutex::new(Buffers { replayed, ..Buffers::default() }),
         })
     }
 
@@ -144,12 +145,19 @@ impl LandmarkNetwork {
     ) -> Result<()> {
         // A panic elsewhere leaves only numbers behind that the next run overwrites.
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffers { intake, graph, cropper, input, points: given_points, presence: given_presence, found } =
-            &mut *buffers;
+        let Buffers {
+            intake,
+            replayed,
+            cropper,
+            input,
+            points: given_points,
+            presence: given_presence,
+            found,
+        } = &mut *buffers;
         let frame = intake.take(&self.device, frame)?;
         let square = region.scaled(self.crop_scale);
         let map = Cropper::map(square, &self.spec);
-        self.device.replay::<Error>(graph, || {
+        replayed.run(&self.device, || {
             times.measure(Stage::Track, || cropper.cut(&self.device, &frame, square, &self.spec, input))?;
             let outputs =
                 &mut [(self.output.as_str(), &mut *given_points), (&self.presence, &mut *given_presence)];

@@ -19,7 +19,7 @@ mod x2face;
 use std::time::{Duration, Instant};
 
 use deepfake_kernels::{
-    Affine, Background, Device, Frame, FrameMut, Graph, Layer, Memory, Point, Rect, Shape, Tensor,
+    Affine, Background, Device, Frame, FrameMut, Layer, Memory, Point, Rect, Shape, Tensor,
 };
 
 use self::{
@@ -29,7 +29,7 @@ use self::{
     scene::Scene,
 };
 use crate::{
-    engine::{both, choose, BackendReport, EngineOptions, Intake, Outlet, Platform},
+    engine::{both, choose, BackendReport, EngineOptions, Intake, Outlet, Platform, Replayed},
     face::{FaceTracker, Landmarks, Track, TrackerOptions},
     manifest::Crop,
     zoo, Error, Result, Stage, StageTimes,
@@ -151,7 +151,7 @@ struct Animator {
     prediction: Tensor,
     /// `prediction` was painted from the present portrait, as the driver was last seen.
     animated: bool,
-    graph: Graph,
+    replayed: Replayed,
 }
 
 impl Reenactor {
@@ -192,7 +192,7 @@ impl Reenactor {
                 driven: false,
                 prediction: Tensor::default(),
                 animated: false,
-                graph: Graph::default(),
+                replayed: Replayed::new(&manifest.model().name, platform),
             },
         })
     }
@@ -558,19 +558,19 @@ impl Animator {
         self.model.step(&self.settings, elapsed);
         // Half-painted or painted for another portrait: not to be held, should anything fail.
         self.animated = false;
-        let mut graph = std::mem::take(&mut self.graph);
+        let mut replayed = std::mem::take(&mut self.replayed);
         let device = self.device.clone();
         let can_move = self.can_move(start);
         let shown = if can_move { Shown::Animated } else { Shown::Source };
         let keep = self.driven && device.cuda().is_some();
-        let done = device.replay::<Error>(&mut graph, || {
+        let done = replayed.run(&device, || {
             self.model.drive(frame, map, keep, times)?;
             if can_move {
                 self.generate(start, times)?;
             }
             times.measure(Stage::Compose, || self.paint(shown, output))
         });
-        self.graph = graph;
+        self.replayed = replayed;
         done?;
         self.driven = true;
         self.animated = can_move;
