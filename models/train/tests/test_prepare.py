@@ -21,6 +21,7 @@ from deepfake_train.preparation.metadata import Metadata, split_of
 from deepfake_train.preparation.observation import NO_FACE, CutFinder, Observation
 from deepfake_train.preparation.tracks import (
     MOVED,
+    ROOM,
     SCENE_CUT,
     TOO_SHORT,
     Cutting,
@@ -40,6 +41,13 @@ def face(x: float = 100, y: float = 100, side: float = 60) -> np.ndarray:
     return np.float32([(x - side / 2, y - side / 2), (x + side / 2, y + side / 2), (x, y)])
 
 
+def run_of(first: np.ndarray, *others: np.ndarray) -> Run:
+    run = Run(0, first)
+    for points in others:
+        run.add(points)
+    return run
+
+
 def seen(*points: np.ndarray | None, cuts: tuple[int, ...] = ()) -> list[Observation]:
     return [
         Observation(index, of, "" if of is not None else NO_FACE, index in cuts)
@@ -47,9 +55,9 @@ def seen(*points: np.ndarray | None, cuts: tuple[int, ...] = ()) -> list[Observa
     ]
 
 
-def cut(observations: list[Observation]) -> tuple[list[tuple[int, int]], Counter, Counter]:
+def cut(observations: list[Observation], room: float = 400) -> tuple[list[tuple[int, int]], Counter, Counter]:
     dropped, ends = Counter(), Counter()
-    found = [(run.first, len(run.points)) for run in runs(observations, CUTTING, dropped, ends)]
+    found = [(run.first, len(run.points)) for run in runs(observations, room, CUTTING, dropped, ends)]
     return found, dropped, ends
 
 
@@ -72,6 +80,16 @@ def test_a_run_ends_at_a_cut_when_long_enough_and_when_the_face_has_moved_away()
     assert ends == {MOVED: 1}
 
 
+def test_a_run_ends_before_the_face_has_moved_more_than_the_frame_has_room_for() -> None:
+    # a square of 100 px with its margin holds places up to 23 px apart
+    walking = [face(100 + 6 * index) for index in range(12)]
+    found, dropped, ends = cut(seen(*walking), room=100)
+    assert found == [(0, 4), (4, 4), (8, 4)]
+    assert (dropped, ends) == ({}, {ROOM: 2})
+    # a face that fits nowhere is left to whoever looks for its square
+    assert cut(seen(*[face()] * 4), room=50)[0] == [(0, 4)]
+
+
 def test_overlap() -> None:
     assert overlap(face(), face()) == pytest.approx(1)
     assert overlap(face(), face(130)) == pytest.approx(1 / 3)
@@ -79,14 +97,16 @@ def test_overlap() -> None:
 
 
 def test_the_square_holds_the_face_and_lies_in_the_frame() -> None:
-    run = Run(0, [face(80), face(120)])
+    run = run_of(face(80), face(120))
     square = square_about(run, (400, 400), CUTTING)
     assert square is not None
     assert square.side == pytest.approx(120)  # the common box of 100 px and its margins
     assert (square.x, square.y) == pytest.approx((100, 96.4))
-    assert square_about(Run(0, [face(40)] * 2), (400, 400), CUTTING).x == pytest.approx(50.5)  # moved inside
-    assert square_about(Run(0, [face()] * 2), (80, 400), CUTTING).side == 80  # made smaller
-    assert square_about(Run(0, [face()] * 2), (70, 400), CUTTING) is None
+    assert square_about(run_of(face(40), face(40)), (400, 400), CUTTING).x == pytest.approx(
+        50.5
+    )  # moved inside
+    assert square_about(run_of(face(), face()), (80, 400), CUTTING).side == 80  # made smaller
+    assert square_about(run_of(face(), face()), (70, 400), CUTTING) is None
 
 
 def test_cuts_are_told_from_motion() -> None:

@@ -51,9 +51,9 @@ def read_linear_weights(path: Path) -> list[Floats]:
     if path.suffix == ".npz":
         with np.load(path) as content:
             return [content[f"lin{block}"].astype(np.float32).reshape(-1) for block in range(len(BLOCKS))]
-    import torch  # only this file format needs it
+    from ..stored_tensors import read_tensors  # only this file format needs PyTorch
 
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_tensors(path)
     names = [f"lin{block}.model.1.weight" for block in range(len(BLOCKS))]
     return [state[name].numpy().astype(np.float32).reshape(-1) for name in names]
 

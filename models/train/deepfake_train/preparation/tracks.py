@@ -1,7 +1,7 @@
 """Runs of frames that one standing square can show, as VoxCeleb was cut.
 
-A run ends where the face is lost, the scene changes, the face has left the place where it was at first, or it
-has become long enough.
+A run ends where the face is lost, the scene changes, the face has left the place where it was at first or
+moves more than the frame has room for, or it has become long enough.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..faces import Points
 from .observation import Observation
 
 TOO_SHORT = "run too short"
-SCENE_CUT, MOVED, LONG = "scene cut", "face moved away", "long enough"
+SCENE_CUT, MOVED, ROOM, LONG = "scene cut", "face moved away", "no room for more motion", "long enough"
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,36 @@ class Cutting:
     """Room about all places of the face, in parts of their common box."""
 
 
-class Run(NamedTuple):
+class Extent(NamedTuple):
+    """The corners of the box about all places of a face."""
+
+    low: Points
+    high: Points
+
+    @classmethod
+    def of(cls, points: Points) -> Extent:
+        """Of one place."""
+        return cls(points.min(0), points.max(0))
+
+    def with_face(self, points: Points) -> Extent:
+        """And another one."""
+        return Extent(np.minimum(self.low, points.min(0)), np.maximum(self.high, points.max(0)))
+
+    def needed(self, cutting: Cutting) -> float:
+        """Side of the smallest square that shows them all with their margin."""
+        return float((self.high - self.low).max()) * (1 + 2 * cutting.margin)
+
+
+class Run:
     """Frames ``first`` .. ``first + len(points) - 1`` of a video, and the landmarks of each [468, 2]."""
 
-    first: int
-    points: list[Points]
+    def __init__(self, first: int, points: Points) -> None:
+        self.first, self.points, self.extent = first, [points], Extent.of(points)
+
+    def add(self, points: Points) -> None:
+        """The next frame."""
+        self.points.append(points)
+        self.extent = self.extent.with_face(points)
 
 
 class Square(NamedTuple):
@@ -52,9 +77,16 @@ class Square(NamedTuple):
 
 
 def runs(
-    observations: Iterable[Observation], cutting: Cutting, dropped: Counter[str], ends: Counter[str]
+    observations: Iterable[Observation],
+    room: float,
+    cutting: Cutting,
+    dropped: Counter[str],
+    ends: Counter[str],
 ) -> Iterator[Run]:
-    """Counts into ``dropped`` the frames that are in no run, by reason, and into ``ends`` why runs ended."""
+    """Runs that fit a square of at most ``room`` pixels, the shorter side of the frame.
+
+    Counts into ``dropped`` the frames that are in no run, by reason, and into ``ends`` why runs ended.
+    """
     current: Run | None = None
 
     def finished(run: Run | None) -> Iterator[Run]:
@@ -64,7 +96,7 @@ def runs(
             dropped[TOO_SHORT] += len(run.points)
 
     for seen in observations:
-        why = _end(current, seen, cutting)
+        why = _end(current, seen, room, cutting)
         if why and current is not None:
             ends[why] += 1
             yield from finished(current)
@@ -72,13 +104,13 @@ def runs(
         if seen.points is None:
             dropped[seen.reason] += 1
         elif current is None:
-            current = Run(seen.number, [seen.points])
+            current = Run(seen.number, seen.points)
         else:
-            current.points.append(seen.points)
+            current.add(seen.points)
     yield from finished(current)
 
 
-def _end(run: Run | None, seen: Observation, cutting: Cutting) -> str:
+def _end(run: Run | None, seen: Observation, room: float, cutting: Cutting) -> str:
     """Why the run cannot go on with that frame, if so."""
     if run is None:
         return ""
@@ -88,6 +120,9 @@ def _end(run: Run | None, seen: Observation, cutting: Cutting) -> str:
         return seen.reason
     if overlap(run.points[0], seen.points) < cutting.overlap:
         return MOVED
+    # A face that is too large by itself makes a run of its own, which nobody can use.
+    if run.extent.needed(cutting) <= room < run.extent.with_face(seen.points).needed(cutting):
+        return ROOM
     return LONG if len(run.points) >= cutting.longest else ""
 
 
@@ -105,9 +140,9 @@ def square_about(run: Run, shape: tuple[int, int], cutting: Cutting) -> Square |
     long as all places of the face keep their margin.
     """
     boxes = np.array([(points.min(0), points.max(0)) for points in run.points])
-    low, high = boxes[:, 0].min(0), boxes[:, 1].max(0)
+    low, high = run.extent
     longest = float(np.median((boxes[:, 1] - boxes[:, 0]).max(1)))
-    needed = float((high - low).max()) * (1 + 2 * cutting.margin)
+    needed = run.extent.needed(cutting)
     side = min(max(cutting.scale * longest, needed), *shape)
     if side < needed:
         return None

@@ -86,7 +86,8 @@ def prepare_video(
             progress(1)
             yield seen
 
-    for run in runs(counted(observe(video, finder, how.limits)), how.cutting, dropped, ends):
+    room, seen = min(about.height, about.width), counted(observe(video, finder, how.limits))
+    for run in runs(seen, room, how.cutting, dropped, ends):
         where = square_about(run, (about.height, about.width), how.cutting)
         if where is None:
             dropped[CUT_OFF] += len(run.points)
