@@ -12,17 +12,29 @@ from .manifest import Manifest, half_role, square_input
 # sigmoid(-0.34), and sigmoid(-0.85): see the model card
 THRESHOLD = 0.416
 UNCERTAIN = 0.3
+LICENCE = "(MIT OR Apache-2.0) AND BSD-3-Clause"
+ORIGIN = (
+    "Trained by this project on 1,973 synthetic faces with fakes made on the way; "
+    "the trunk starts from torchvision's MobileNetV2 ImageNet weights."
+)
 # fitted by deepfake_train.crop_fit
 CROP = {"scale": 1.51, "shift": [0.0, -0.046], "border": "mirror"}
 
 
 def convert_fwa(
-    weights: Path, out: Path, *, threshold: float = THRESHOLD, uncertain: float = UNCERTAIN
+    weights: Path,
+    out: Path,
+    *,
+    name: str = "fwa-lite",
+    licence: str = LICENCE,
+    origin: str = ORIGIN,
+    threshold: float = THRESHOLD,
+    uncertain: float = UNCERTAIN,
 ) -> None:
     """Checks names and shapes, gives the graph the fixed ones; writes both precisions and the manifest.
 
     Scores from ``uncertain`` to ``threshold`` are neither real nor fake. By default both are those of the
-    model in the zoo; another training prints its own.
+    model in the zoo; another training prints its own. So are name, licence and origin: `export` gives others.
     """
     if not 0 < uncertain <= threshold < 1:
         raise ValueError(f"0 < uncertain <= threshold < 1 expected, not {uncertain} and {threshold}")
@@ -39,12 +51,11 @@ def convert_fwa(
     onnx.save(model, out / "fwa-lite.onnx")
     onnx.save(half_trunk(model), out / "fwa-lite-fp16.onnx")
     Manifest(
-        name="fwa-lite",
+        name=name,
         kind="fwa",
         summary="Finds faces that were warped and blended into a picture (face warping artifacts).",
-        licence="(MIT OR Apache-2.0) AND BSD-3-Clause",
-        origin="Trained by this project on 1,973 synthetic faces with fakes made on the way; "
-        "the trunk starts from torchvision's MobileNetV2 ImageNet weights.",
+        licence=licence,
+        origin=origin,
         files={"network": "fwa-lite.onnx", half_role("network"): "fwa-lite-fp16.onnx"},
         sections={
             "input": square_input(224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),

@@ -1,0 +1,54 @@
+"""A run folder becomes a zoo folder that says where it comes from and claims nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
+pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
+pytest.importorskip("cv2", reason="OpenCV is only in the training environment (requirements.txt)")
+
+from deepfake_train.__main__ import main  # noqa: E402
+from deepfake_train.fomm import PRESETS  # noqa: E402
+from deepfake_train.manifest import read  # noqa: E402
+from deepfake_train.random_fomm import random_fomm  # noqa: E402
+from deepfake_train.random_x2face import random_x2face  # noqa: E402
+from deepfake_train.training.export import NoWeightsError, export  # noqa: E402
+from deepfake_train.training.fomm.weights import save_fomm  # noqa: E402
+from deepfake_train.x2face import PRESETS as X2FACE_PRESETS  # noqa: E402
+
+
+def test_a_run_of_fomm_is_exported_by_the_command(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "mine"
+    run.mkdir()
+    save_fomm(random_fomm(PRESETS["tiny"], 1), run / "fomm-fp16.pt")
+    (run / "losses.csv").write_text("step,learning rate,total\n10,0.1,2\n20,0.1,1\n", encoding="utf-8")
+    main(["export", str(run), "--out", str(out)])
+    manifest = read(out)
+    assert (manifest["model"]["name"], manifest["model"]["kind"]) == ("mine", "fomm")
+    assert manifest["model"]["licence"].startswith("LicenseRef-")
+    assert "at least 20 steps" in manifest["model"]["origin"]
+    roles = {file["role"] for file in manifest["file"]}
+    assert {"keypoints", "encoder", "generator", "generator-fp16"} <= roles
+
+
+def test_a_run_of_x2face_is_exported_with_the_licence_that_was_said(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "mine"
+    run.mkdir()
+    model = random_x2face(X2FACE_PRESETS["smallest"], 1)
+    torch.save({"state_dict": model.state_dict()}, run / "x2face.pth")
+    assert export(run, out, licence="CC0-1.0", origin="Drawn by hand.") == "x2face"
+    manifest = read(out)["model"]
+    assert (manifest["kind"], manifest["licence"], manifest["origin"]) == (
+        "x2face",
+        "CC0-1.0",
+        "Drawn by hand.",
+    )
+    assert "CC0-1.0" in (out / "LICENCE").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoWeightsError, match="has train ended there"):
+        export(tmp_path, tmp_path / "out")
