@@ -33,12 +33,12 @@ def _reenact(arguments: argparse.Namespace) -> None:
 
     from ..animate import Animator
     from ..faces import FaceFinder
-    from ..fakes.pack import Pack, write_pack
+    from ..fakes.pack import Face, Pack, write_pack
     from ..fakes.reenacted import prepare, read_drivers, through_h264
 
     finder = FaceFinder(arguments.zoo)
     animator = Animator(arguments.zoo / arguments.model, threads=1)
-    packed = []
+    packed: list[tuple[Face, str, str]] = []
     for split, count, videos in (
         ("train", arguments.count, arguments.drivers),
         ("val", arguments.held_out, arguments.held_out_drivers),

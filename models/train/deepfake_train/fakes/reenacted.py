@@ -155,9 +155,9 @@ def _turned(rng: np.random.Generator, face: Face) -> Picture:
     after = turn(rng, before, MOST_TURN, face_width(face.points))
     height, width = face.picture.shape[:2]
     back = backward_map(before[:, :2], after[:, :2], height, width)
-    return cv2.remap(face.picture, back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(
-        np.uint8
-    )
+    return cv2.remap(
+        face.picture, back[..., 0], back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    ).astype(np.uint8)
 
 
 def _window(animator: Animator, picture: Picture, points: Points) -> tuple[Picture, Floats]:

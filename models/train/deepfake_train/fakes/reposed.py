@@ -18,10 +18,10 @@ from .geometry import (
     rotation,
     with_depth,
 )
-from .masks import face_mask
+from .masks import Region, face_mask
 from .pixels import ENLARGING, SHRINKING, blend, choose, jitter_colours, to_bytes
 
-MOST_TURN = {"outline": 0.28, "inner": 0.12}
+MOST_TURN: dict[Region, float] = {"outline": 0.28, "inner": 0.12}
 """Radians."""
 STIFFNESS = 2e-3
 _GRID = 16
@@ -32,7 +32,7 @@ _OUTLINE = [USED.index(index) for index in OUTLINE]
 def make(rng: np.random.Generator, picture: Picture, points: Points) -> Picture:
     """The picture with its face turned; [H, W, 3] BGR."""
     height, width = picture.shape[:2]
-    region = "outline" if rng.random() < 0.75 else "inner"
+    region: Region = "outline" if rng.random() < 0.75 else "inner"
     before = with_depth(points)
     after = turn(rng, before, MOST_TURN[region], face_width(points))
     whole = picture.astype(np.float32)
@@ -40,10 +40,12 @@ def make(rng: np.random.Generator, picture: Picture, points: Points) -> Picture:
     if rng.random() < 0.6:  # animators work at 256 pixels or less
         scale = rng.uniform(0.35, 0.8)
         size = (max(8, round(width * scale)), max(8, round(height * scale)))
-        face = cv2.resize(face, size, interpolation=choose(rng, SHRINKING))
-        face = cv2.resize(face, (width, height), interpolation=choose(rng, ENLARGING)).astype(np.float32)
+        small = cv2.resize(face, size, interpolation=choose(rng, SHRINKING))
+        face = cv2.resize(small, (width, height), interpolation=choose(rng, ENLARGING)).astype(np.float32)
     back = backward_map(before[:, :2], after[:, :2], height, width)
-    face = cv2.remap(face, back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+    face = cv2.remap(
+        face, back[..., 0], back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    ).astype(np.float32)
     if rng.random() < 0.4:
         face = cv2.GaussianBlur(face, (0, 0), rng.uniform(0.5, 1.0)).astype(np.float32)
     if rng.random() < 0.3:
