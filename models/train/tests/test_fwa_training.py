@@ -20,7 +20,8 @@ from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.convert_fwa import convert_fwa  # noqa: E402
 from deepfake_train.evaluation.classification import calibration as reliability  # noqa: E402
 from deepfake_train.fakes.pack import Face, write_pack  # noqa: E402
-from deepfake_train.fakes.reenacted import FAKE, REAL  # noqa: E402
+from deepfake_train.fakes.prepared import REAL  # noqa: E402
+from deepfake_train.fakes.reenacted import FAMILY  # noqa: E402
 from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.networks.mobilenet import (  # noqa: E402
     PRESETS,
@@ -50,9 +51,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     for number, (drawn, split) in enumerate(zip(faces, splits, strict=True)):
         soft = drawn.picture // 2 + 60
         pairs.append((drawn._replace(source=REAL), split, str(number)))
-        pairs.append((drawn._replace(picture=soft, source=FAKE), split, str(number)))
+        pairs.append((drawn._replace(picture=soft, source=FAMILY), split, str(number)))
     write_pack(folder / "reenacted", pairs, quality=None)
-    return Sources(((folder / "real", 1.0),), folder / "reenacted")
+    return Sources(((folder / "real", 1.0),), (folder / "reenacted",))
 
 
 def settings(sources: Sources, **changes: object) -> FwaSettings:

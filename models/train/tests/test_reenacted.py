@@ -17,16 +17,10 @@ from deepfake_train.evaluation.compression import available  # noqa: E402
 from deepfake_train.faces import Picture, Points  # noqa: E402
 from deepfake_train.fakes.collect import MARGIN, collect, cut_out  # noqa: E402
 from deepfake_train.fakes.geometry import OUTLINE, USED  # noqa: E402
-from deepfake_train.fakes.pack import Pack, write_pack  # noqa: E402
-from deepfake_train.fakes.reenacted import (  # noqa: E402
-    FAKE,
-    REAL,
-    Driver,
-    pairs,
-    paste,
-    prepare,
-    through_h264,
-)
+from deepfake_train.fakes.pack import Face, Pack, write_pack  # noqa: E402
+from deepfake_train.fakes.prepared import REAL, pairs, resized, through_h264  # noqa: E402
+from deepfake_train.fakes.prepared import prepare as prepare_pairs  # noqa: E402
+from deepfake_train.fakes.reenacted import FAMILY, Driver, paste, prepare  # noqa: E402
 
 
 class StillAnimator:
@@ -77,7 +71,7 @@ def test_twins_differ_from_fakes_by_the_network_alone() -> None:
     assert len(packed) == 24
     sizes = set()
     for (twin, split, _), (fake, _, name) in zip(packed[::2], packed[1::2], strict=True):
-        assert (twin.source, fake.source, split) == (REAL, FAKE, "train")
+        assert (twin.source, fake.source, split) == (REAL, FAMILY, "train")
         assert name.endswith(("by talker", "by a turned still"))
         assert twin.picture.shape == fake.picture.shape
         sizes.add(fake.picture.shape[0])
@@ -118,8 +112,37 @@ def test_pasting_back_the_very_crop_changes_little() -> None:
 
 def test_pairs_of_a_pack(tmp_path: Path) -> None:
     write_pack(tmp_path, made(3), quality=None)
-    assert pairs(Pack(tmp_path), "train") == [(0, 1), (2, 3), (4, 5)]
-    assert pairs(Pack(tmp_path), "val") == []
+    assert pairs(Pack(tmp_path), "train") == {FAMILY: [(0, 1), (2, 3), (4, 5)]}
+    assert pairs(Pack(tmp_path), "val") == {}
+    write_pack(tmp_path, made(3)[1:], quality=None)
+    with pytest.raises(ValueError, match="no pair"):
+        pairs(Pack(tmp_path), "train")
+
+
+def test_prepared_pairs_take_the_families_in_turn_and_are_made_again_by_their_seed() -> None:
+    def darker(rng: np.random.Generator, of: Face) -> Face:
+        return of._replace(picture=of.picture // 2)
+
+    def noisy(rng: np.random.Generator, of: Face) -> Face:
+        return of._replace(picture=rng.integers(0, 255, of.picture.shape).astype(np.uint8))
+
+    def once() -> list:
+        return list(prepare_pairs([face()], {"darker": darker, "noisy": noisy}, noisy, 1, 6, "train"))
+
+    found, again = once(), once()
+    assert [pair[1][0].source for pair in found] == ["darker", "noisy"] * 3
+    for (real, fake), (same_real, same_fake) in zip(found, again, strict=True):
+        assert real[0].source == REAL
+        assert np.array_equal(real[0].picture, same_real[0].picture)
+        assert np.array_equal(fake[0].picture, same_fake[0].picture)
+    assert np.array_equal(found[0][1][0].picture, found[0][0][0].picture // 2)
+
+
+def test_points_stay_on_a_face_that_is_resized() -> None:
+    small = resized(face(), SIDE // 2)
+    assert small.picture.shape == (SIDE // 2, SIDE // 2, 3)
+    assert np.allclose(small.points[0, :2], face().points[0, :2] / 2 - 0.25)
+    assert np.allclose(small.box, face().box / 2)
 
 
 @pytest.mark.skipif(not available("h264-28"), reason="needs gst-launch-1.0")

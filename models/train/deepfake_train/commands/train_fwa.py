@@ -24,7 +24,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     settings = FwaSettings(
-        Sources(tuple(arguments.pack), arguments.reenacted),
+        Sources(tuple(arguments.pack), tuple(arguments.prepared)),
         preset=arguments.preset,
         start=arguments.start,
         frozen=arguments.frozen,
@@ -80,7 +80,14 @@ def add(kinds: Commands) -> None:
         metavar="FOLDER[=WEIGHT]",
         help="real faces; may be given again, for a mix",
     )
-    fwa.add_argument("--reenacted", type=Path, metavar="FOLDER", help="what `prepare reenacted` made")
+    fwa.add_argument(
+        "--prepared",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="pairs that `prepare reenacted` or `prepare compressed` made; may be given again",
+    )
     fwa.add_argument("--start", type=Path, help="graph of the zoo (.onnx) to go on from, or a trunk (.npz)")
     fwa.add_argument("--preset", choices=("full", "tiny"), default="full")
     fwa.add_argument(

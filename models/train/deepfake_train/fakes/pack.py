@@ -53,9 +53,13 @@ class Pack:
         """The faces of a split: ``train``, ``val`` or ``photo``, which is for evaluation alone."""
         return np.flatnonzero(self._splits == split)
 
-    def sources(self) -> NDArray[np.str_]:
-        """[N]: the data set that each face is from."""
-        return self._sources
+    def source(self, index: int) -> str:
+        """The data set that a face is from."""
+        return str(self._sources[index])
+
+    def split(self, index: int) -> str:
+        """The split that a face is of."""
+        return str(self._splits[index])
 
     def name(self, index: int) -> str:
         """Where the face is from: file and number of the face."""

@@ -15,24 +15,20 @@ import cv2
 import numpy as np
 
 from ..animate import Animator, Motion, relative_motion
-from ..evaluation.compression import compress
 from ..faces import FaceFinder, square
 from .collect import read_pictures
 from .geometry import FACEMESH_POINTS, OUTLINE, USED, Floats, Picture, Points, face_width, with_depth
-from .pack import Face, Pack
+from .pack import Face
+from .prepared import REAL, Packed
 from .reposed import backward_map, turn
 
-REAL, FAKE = "portrait", "reenacted"
-"""Sources of a prepared pack: twins and what the animator made, alternately."""
+FAMILY = "reenacted"
 FEATHER = 0.08
 """Width of the pasted square's edge, in sides of it: as scene.rs has it."""
 SCENES = 0.3
 """Share that is pasted back into the portrait's picture; the others show the square alone."""
 STILLS = 0.25
 """Share that is driven by a turned still instead of a video."""
-QUALITIES = (18, 22, 25, 28, 31, 34)
-"""Constant rate factors of H.264."""
-MOST_AT_ONCE = 64
 MOST_TURN = 0.3
 """Radians by which stills are turned."""
 
@@ -68,7 +64,7 @@ def prepare(
     seed: int,
     count: int,
     split: str,
-) -> Iterator[list[tuple[Face, str, str]]]:
+) -> Iterator[list[Packed]]:
     """``count`` times a twin and what the animator made of it, ready to pack; all is drawn from ``seed``.
 
     Where no face is found in what it made, the two are left out.
@@ -90,32 +86,8 @@ def prepare(
         own = portrait.points if scene else portrait.points[:, :2] @ inward[:, :2].T + inward[:, 2]
         yield [
             (_face(twin, own, REAL), split, f"{split} {number}"),
-            (_face(made, points, FAKE), split, f"{split} {number} by {driver}"),
+            (_face(made, points, FAMILY), split, f"{split} {number} by {driver}"),
         ]
-
-
-def through_h264(
-    packed: Sequence[tuple[Face, str, str]], seed: int, share: float
-) -> list[tuple[Face, str, str]]:
-    """Twins and fakes of a share of the pairs through an H.264 encoder, both with the same quality."""
-    rng = np.random.default_rng((seed, len(packed)))
-    result = list(packed)
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for twin in range(0, len(packed), 2):
-        quality = QUALITIES[int(rng.integers(len(QUALITIES)))]
-        if rng.random() < share:
-            height, width = packed[twin][0].picture.shape[:2]
-            groups.setdefault((quality, height, width), []).append(twin)
-    for (quality, *_), twins in groups.items():
-        for at in range(0, len(twins), MOST_AT_ONCE):
-            places = [place for twin in twins[at : at + MOST_AT_ONCE] for place in (twin, twin + 1)]
-            pictures = compress(
-                [packed[place][0].picture for place in places], f"h264-{quality}", moving=False
-            )
-            for place, picture in zip(places, pictures, strict=True):
-                face, split, name = packed[place]
-                result[place] = (face._replace(picture=picture), split, f"{name}, crf {quality}")
-    return result
 
 
 def paste(picture: Picture, crop: Picture, back: Floats) -> Picture:
@@ -178,11 +150,3 @@ def _face(picture: Picture, points: Points, source: str) -> Face:
         kept[list(USED)] = with_depth(points.astype(np.float32))
     low, high = kept[list(OUTLINE), :2].min(0), kept[list(OUTLINE), :2].max(0)
     return Face(picture, kept, np.array([*low, *(high - low)], np.float32), source)
-
-
-def pairs(pack: Pack, split: str) -> list[tuple[int, int]]:
-    """(twin, reenacted) of a prepared pack, by index."""
-    indices, sources = pack.indices(split), pack.sources()
-    return [
-        (int(index), int(index) + 1) for index in indices if sources[index] == REAL and index + 1 < len(pack)
-    ]

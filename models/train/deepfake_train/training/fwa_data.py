@@ -18,28 +18,29 @@ from numpy.typing import NDArray
 from .. import fakes
 from ..fakes.geometry import Picture, Points
 from ..fakes.pack import Face, Pack
-from ..fakes.reenacted import pairs
+from ..fakes.prepared import REAL, pairs
+from ..fakes.reenacted import FAMILY as REENACTED
 
-REAL = "real"
-REENACTED = "reenacted"
 SHARES = {"fwa": 0.36, "self_blended": 0.2, "reposed": 0.2, REENACTED: 0.24}
-"""How much of a batch each family is, if there are prepared pictures of our animator; else it is left out."""
+"""How much of a batch each family is; that of our animator is left out where no such pairs were prepared."""
+PREPARED = 0.35
+"""Share of the prepared pairs of a family that is also made on the way."""
 SHOT = 0.7
 """Share of pictures that go through a camera; pictures of our animator half as often."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders of packs with the weight of each, and of what the animator made, if there is any."""
+    """Folders of packs with the weight of each, and of prepared pairs."""
 
     packs: tuple[tuple[Path, float], ...]
-    reenacted: Path | None = None
+    prepared: tuple[Path, ...] = ()
 
     def settings(self) -> dict[str, object]:
         """As plain data."""
         return {
             "packs": [[str(folder), weight] for folder, weight in self.packs],
-            "reenacted": None if self.reenacted is None else str(self.reenacted),
+            "prepared": [str(folder) for folder in self.prepared],
         }
 
 
@@ -68,10 +69,15 @@ class Faces:
                 f"no face of the split '{split}' in {[str(folder) for folder, _ in sources.packs]}"
             )
         self._weights = weights / weights.sum()
-        self._reenacted = None if sources.reenacted is None else Pack(sources.reenacted)
-        self._pairs = [] if self._reenacted is None else pairs(self._reenacted, split)
+        self._prepared = [Pack(folder) for folder in sources.prepared]
+        self._pairs: dict[str, list[tuple[int, int, int]]] = {}
+        for number, pack in enumerate(self._prepared):
+            for family, found in pairs(pack, split).items():
+                self._pairs.setdefault(family, []).extend((number, *pair) for pair in found)
         self.shares = {
-            family: share for family, share in SHARES.items() if family != REENACTED or self._pairs
+            family: share
+            for family, share in SHARES.items()
+            if family in fakes.TRAINED or family in self._pairs
         }
 
     def face(self, rng: np.random.Generator) -> Face:
@@ -79,12 +85,13 @@ class Faces:
         pack = int(rng.choice(len(self._packs), p=self._weights))
         return self._packs[pack][int(rng.choice(self._indices[pack]))]
 
-    def pair(self, rng: np.random.Generator) -> tuple[Face, Face]:
-        """A portrait as our animator was given it, and what it made of it."""
-        if self._reenacted is None:
-            raise ValueError("no pictures of the animator were prepared")
-        twin, fake = self._pairs[int(rng.integers(len(self._pairs)))]
-        return self._reenacted[twin], self._reenacted[fake]
+    def prepared(self, rng: np.random.Generator, family: str) -> tuple[Face, Face] | None:
+        """A real picture and a fake of it that were prepared; ``None`` if one is to be made on the way."""
+        found = self._pairs.get(family, [])
+        if not found or (family in fakes.TRAINED and rng.random() >= PREPARED):
+            return None
+        pack, real, fake = found[int(rng.integers(len(found)))]
+        return self._prepared[pack][real], self._prepared[pack][fake]
 
     def family(self, rng: np.random.Generator) -> str:
         """One drawn by `SHARES`."""
@@ -96,17 +103,16 @@ def make_pair(
     faces: Faces, rng: np.random.Generator, family: str, strength: float, side: int
 ) -> list[Picture]:
     """A real picture and a fake of that family, each [side, side, 3] as the detector gets it."""
-    if family == REENACTED:
-        real, fake = faces.pair(rng)
-        if rng.random() < SHOT / 2:
+    pair = faces.prepared(rng, family)
+    if pair is not None:
+        both = [(face.picture, face.points) for face in pair]
+        if family == REENACTED and rng.random() < SHOT / 2:
             # drawn once and done to both: their heads are at other places, the light is the same
             seed = int(rng.integers(1 << 62))
             both = [
-                (fakes.shoot(np.random.default_rng(seed), face.picture, face.points), face.points)
-                for face in (real, fake)
+                (fakes.shoot(np.random.default_rng(seed), picture, points), points)
+                for picture, points in both
             ]
-        else:
-            both = [(face.picture, face.points) for face in (real, fake)]
     else:
         face = faces.face(rng)
         taken = fakes.shoot(rng, face.picture, face.points) if rng.random() < SHOT else face.picture
