@@ -152,6 +152,17 @@ def test_loss_falls_and_the_graph_is_that_of_the_averaged_weights(sources: Sourc
     assert np.abs(produced - by_hand).max() < 1e-3
 
 
+def test_weights_are_blended_with_those_of_a_graph(sources: Sources, tmp_path: Path) -> None:
+    onnx.save(mobilenet_graph(random_network(norm=False, seed=5)), tmp_path / "a.onnx")
+    training = FwaTraining(settings(sources, start=tmp_path / "a.onnx"))
+    first = {key: tensor.clone() for key, tensor in training.network.state_dict().items()}
+    training.step(0, 1e-2)
+    trained = {key: tensor.clone() for key, tensor in training.averaged().state_dict().items()}
+    training.blend(tmp_path / "a.onnx", 0.25)
+    for key, tensor in training.averaged().state_dict().items():
+        assert torch.allclose(tensor, 0.75 * trained[key] + 0.25 * first[key], atol=1e-6)
+
+
 def test_going_on_is_exact_to_the_bit(sources: Sources, tmp_path: Path) -> None:
     schedule = {"rate": 1e-3, "warm_up": 2, "save_every": 3, "sample_every": 100, "log_every": 2}
     whole, parts = FwaTraining(settings(sources)), FwaTraining(settings(sources))

@@ -50,6 +50,8 @@ def _train(arguments: argparse.Namespace) -> None:
             schedule,
             settings.plain() | {"steps": schedule.steps, "rate": schedule.rate},
         )
+        if arguments.blend is not None:
+            training.blend(*arguments.blend)
         report = training.finish(arguments.run_folder, count=arguments.held_out)
     finally:
         training.close()
@@ -89,6 +91,12 @@ def add(kinds: Commands) -> None:
         help="pairs that `prepare reenacted` or `prepare compressed` made; may be given again",
     )
     fwa.add_argument("--start", type=Path, help="graph of the zoo (.onnx) to go on from, or a trunk (.npz)")
+    fwa.add_argument(
+        "--blend",
+        type=_weighted,
+        metavar="GRAPH=SHARE",
+        help="in the end, take that share of the weights from a graph that was gone on from",
+    )
     fwa.add_argument("--preset", choices=("full", "tiny"), default="full")
     fwa.add_argument(
         "--frozen", type=int, default=0, metavar="N", help="keep the first N layers of the trunk"

@@ -33,17 +33,17 @@ def shoot(rng: np.random.Generator, picture: Picture, points: Points) -> Picture
     kind = rng.random()
     if kind < 0.45:
         whole = develop(rng, whole)
-    elif kind < 0.6:
-        whole = smooth_skin(rng, whole)
     elif kind < 0.7:
+        whole = smooth_skin(rng, whole)
+    elif kind < 0.78:
         whole = treat(rng, whole)
-    elif kind < 0.75:
+    elif kind < 0.82:
         whole = wobble(rng, whole, 5, picture.shape[1] * rng.uniform(0.002, 0.012))
     result = to_bytes(whole)
     if rng.random() < 0.25:  # a small picture, enlarged
         result = resample(rng, result, rng.uniform(0.4, 0.9)).astype(np.uint8)
-    if rng.random() < 0.4:
-        result = jpeg(result, rng.uniform(60, 97))
+    if rng.random() < 0.5:
+        result = jpeg(result, rng.uniform(55, 97))
     return result
 
 

@@ -91,6 +91,8 @@ class FwaTraining:
         self.average = AveragedWeights(self.network, settings.average)
         self._shown = held_out(settings.sources, held, self.network.shape.side, (MILD,))
         self._batches = _Batches(settings, self.network.shape.side, workers)
+        self._blended: dict[str, torch.Tensor] = {}
+        self._blended_share = 0.0
 
     def step(self, number: int, learning_rate: float) -> dict[str, float]:
         """The losses, and the share of pictures on the right side of 0."""
@@ -134,10 +136,27 @@ class FwaTraining:
             tiles.append(tile)
         return np.vstack((np.hstack(tiles[0::2]), np.hstack(tiles[1::2])))
 
+    def blend(self, graph: Path, share: float) -> None:
+        """Takes a share of the weights of a graph of the zoo into the averaged ones, once training is done.
+
+        What was gone on from a graph lies close enough to it that the weights between the two are good ones:
+        they forget less of what the graph knew (Wortsman et al., "Robust fine-tuning", 2022).
+        """
+        other = MobileNet(self.network.shape, norm=self.network.norm)
+        load_graph(other, graph)
+        self._blended = {key: tensor.to(self.device) * share for key, tensor in other.state_dict().items()}
+        self._blended_share = share
+
     def averaged(self) -> MobileNet:
-        """A network of the averaged weights, on the CPU."""
+        """A network of the averaged weights, blended if that was asked for, on the CPU."""
+        weights = self.average.weights()
+        if self._blended:
+            weights = {
+                key: tensor * (1 - self._blended_share) + self._blended[key]
+                for key, tensor in weights.items()
+            }
         network = copy.deepcopy(self.network).cpu()
-        network.load_state_dict(self.average.weights())
+        network.load_state_dict(weights)
         return network.eval()
 
     @torch.no_grad()
