@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .commands import convert, evaluate, export, measure, pictures, prepare, train
+from .commands import blend, convert, evaluate, export, measure, pictures, prepare, train
 
-GROUPS = (convert, evaluate, export, measure, pictures, prepare, train)
+GROUPS = (blend, convert, evaluate, export, measure, pictures, prepare, train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

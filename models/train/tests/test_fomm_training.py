@@ -155,3 +155,25 @@ def test_the_command_trains_on_clips_and_goes_on(tmp_path: Path) -> None:
     assert model.config == PRESETS["tiny"]
     with pytest.raises(SystemExit):
         main([*command[:-1], "thirteen"])
+
+
+def test_blended_weights_lie_between(tmp_path: Path) -> None:
+    models = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        models.append(Fomm(PRESETS["tiny"]))
+        save_fomm(models[-1], tmp_path / f"{seed}.pt")
+    main(
+        [
+            *("blend", str(tmp_path / "1.pt"), str(tmp_path / "2.pt"), "--out", str(tmp_path / "3.pt")),
+            *("--motion", "0.25", "--painter", "1"),
+        ]
+    )
+    first, second, made = (load_fomm(tmp_path / f"{name}.pt", align_corners=True) for name in (1, 2, 3))
+    for weight, part in (
+        (lambda model: model.keypoint_detector.kp.weight, 0.25),
+        (lambda model: model.generator.dense_motion_network.mask.weight, 0.25),
+        (lambda model: model.generator.final.weight, 1.0),
+    ):
+        wanted = weight(first) + part * (weight(second) - weight(first))
+        torch.testing.assert_close(weight(made), wanted, atol=1e-3, rtol=0)

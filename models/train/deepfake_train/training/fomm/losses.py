@@ -33,7 +33,7 @@ class LossWeights:
     """The same, of mouth and eyes."""
     flow: float = 20.0
     """Distance, in half pictures, between where the flow leads from the points and where it should."""
-    gaps: float = 0.0
+    gaps: float = 40.0
     """Error, in half pictures, of what the flow makes of the openings of mouth and eyes. They are small
     beside the motion of a head, of which points next to each other share the error."""
     warp: float = 0.0

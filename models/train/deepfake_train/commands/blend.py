@@ -1,0 +1,33 @@
+"""``blend``: weights between two motion models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import Commands
+
+
+def _blend(arguments: argparse.Namespace) -> None:
+    from ..training.fomm.weights import blend_files
+
+    blend_files(
+        arguments.start,
+        arguments.tuned,
+        arguments.out,
+        motion=arguments.motion,
+        painter=arguments.painter,
+    )
+
+
+def add(commands: Commands) -> None:
+    """Adds ``blend``."""
+    blend = commands.add_parser("blend", help="weights between a motion model and what was tuned from it")
+    blend.add_argument("start", type=Path, help="weights that were given to train fomm --start")
+    blend.add_argument("tuned", type=Path, help="weights that it wrote (fomm-fp16.pt)")
+    blend.add_argument("--out", type=Path, required=True)
+    blend.add_argument(
+        "--motion", type=float, default=0.5, help="how far to go, 0..1, in what finds and moves"
+    )
+    blend.add_argument("--painter", type=float, default=0.5, help="and in what encodes and paints")
+    blend.set_defaults(run=_blend)
