@@ -12,6 +12,7 @@ from .manifest import Manifest, square_input
 from .onnx_graph import save_graphs
 from .random_x2face import random_x2face
 from .state_check import fit_state, without_numbers
+from .stored_half import stored_half
 from .stored_tensors import read_tensors
 from .x2face import CROP_SCALE, CROP_SHIFT, LEVELS, PRESETS, SIZE, X2Face, X2FaceConfig
 from .x2face_onnx import driver_graph, embedder_graph
@@ -147,15 +148,21 @@ def write_x2face(
     origin: str,
     command: str,
     half: bool = True,
+    compact: bool = False,
 ) -> None:
     """Writes graphs, manifest, licence and model card, named after the folder; ``half`` adds the twins.
+
+    ``compact`` stores the weights in half precision, and adds no twins: a third of the size on disk.
 
     ``terms`` is the text of the licence file, ``command`` what follows ``convert x2face`` to do this again.
     """
     out.mkdir(parents=True, exist_ok=True)
     name = out.resolve().name
-    files = save_graphs(x2face_graphs(model), out)
-    if half:
+    graphs = x2face_graphs(model)
+    if compact:
+        graphs = {role: stored_half(graph) for role, graph in graphs.items()}
+    files = save_graphs(graphs, out)
+    if half and not compact:
         files |= save_graphs(x2face_graphs(model, half=True), out, half=True)
     config = model.config
     Manifest(
@@ -195,12 +202,13 @@ def write_x2face(
     (out / "LICENCE").write_text(terms, encoding="utf-8")
 
 
-def _options(config: X2FaceConfig, *, half: bool) -> str:
+def _options(config: X2FaceConfig, *, half: bool, compact: bool = False) -> str:
     """The switches that differ from their defaults, for the command in the model card."""
     switches = {
         " --no-align-corners": not config.align_corners,
         " --no-resize-align-corners": not config.resize_align_corners,
         " --no-half": not half,
+        " --compact": compact,
     }
     return "".join(text for text, given in switches.items() if given)
 
@@ -215,8 +223,9 @@ def convert_x2face(
     align_corners: bool = True,
     resize_align_corners: bool = True,
     half: bool = True,
+    compact: bool = False,
 ) -> None:
-    """Converts a checkpoint in the published key layout, whatever its widths."""
+    """Converts a checkpoint in the published key layout, whatever its widths; see `write_x2face`."""
     model = load_x2face(checkpoint, align_corners=align_corners, resize_align_corners=resize_align_corners)
     write_x2face(
         model,
@@ -225,8 +234,9 @@ def convert_x2face(
         licence=licence,
         terms=terms,
         origin=origin,
-        command=checkpoint.name + _options(model.config, half=half),
+        command=checkpoint.name + _options(model.config, half=half, compact=compact),
         half=half,
+        compact=compact,
     )
 
 

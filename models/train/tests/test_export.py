@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
@@ -13,8 +14,9 @@ pytest.importorskip("cv2", reason="OpenCV is only in the training environment (r
 from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.fomm import PRESETS  # noqa: E402
 from deepfake_train.manifest import read  # noqa: E402
+from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.random_fomm import random_fomm  # noqa: E402
-from deepfake_train.random_x2face import random_x2face  # noqa: E402
+from deepfake_train.random_x2face import random_x2face, smooth_pictures  # noqa: E402
 from deepfake_train.training.export import NoWeightsError, export  # noqa: E402
 from deepfake_train.training.fomm.weights import save_fomm  # noqa: E402
 from deepfake_train.x2face import PRESETS as X2FACE_PRESETS  # noqa: E402
@@ -47,6 +49,24 @@ def test_a_run_of_x2face_is_exported_with_the_licence_that_was_said(tmp_path: Pa
         "Drawn by hand.",
     )
     assert "CC0-1.0" in (out / "LICENCE").read_text(encoding="utf-8")
+
+
+def test_a_compact_export_is_a_third_as_large_and_gives_nearly_the_same(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    model = random_x2face(X2FACE_PRESETS["tiny"], 1)
+    torch.save({"state_dict": model.state_dict()}, run / "x2face.pth")
+    pictures = smooth_pictures(2).numpy()[:, None]
+    sizes, made = [], []
+    for compact in (False, True):
+        out = tmp_path / f"compact-{compact}"
+        export(run, out, compact=compact)
+        sizes.append(sum(file.stat().st_size for file in out.glob("*.onnx")))
+        embedder, driver = (session(out / f"{role}.onnx", 1) for role in ("embedder", "driver"))
+        (face,) = embedder.run(None, {"source": pictures[0]})
+        made.append(driver.run(None, {"embedded": face, "driving": pictures[1]})[0])
+    assert sizes[1] < 0.4 * sizes[0]
+    assert 0 < np.abs(made[0] - made[1]).mean() < 2e-3
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def _convert_x2face(arguments: argparse.Namespace) -> None:
             "terms": arguments.licence_file.read_text(encoding="utf-8"),
             "origin": f"Converted from {arguments.checkpoint.name}.",
         }
-    convert_x2face(arguments.checkpoint, arguments.out, half=arguments.half, **terms, **sampling)
+    storage = {"half": arguments.half, "compact": arguments.compact}
+    convert_x2face(arguments.checkpoint, arguments.out, **storage, **terms, **sampling)
 
 
 def _add_published(parser: argparse.ArgumentParser) -> None:
@@ -179,4 +180,7 @@ def add(commands: Commands) -> None:
     )
     x2face.add_argument("--licence", metavar="SPDX", help="of a checkpoint that is not the published one")
     x2face.add_argument("--licence-file", type=Path, help="its text, needed with --licence")
+    x2face.add_argument(
+        "--compact", action="store_true", help="weights stored in half precision, and no twins"
+    )
     x2face.set_defaults(run=_convert_x2face)

@@ -11,7 +11,13 @@ from . import Commands
 def _export(arguments: argparse.Namespace) -> None:
     from ..training.export import export
 
-    kind = export(arguments.run_folder, arguments.out, licence=arguments.licence, origin=arguments.origin)
+    kind = export(
+        arguments.run_folder,
+        arguments.out,
+        licence=arguments.licence,
+        origin=arguments.origin,
+        compact=arguments.compact,
+    )
     print(f"{arguments.out}: a model of kind {kind}; use it by model={arguments.out / 'manifest.toml'}")
 
 
@@ -27,4 +33,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--licence", metavar="SPDX", help="of the weights; left out: not known")
     parser.add_argument("--origin", help="of the weights, in words; left out: the run and its steps")
+    parser.add_argument(
+        "--compact", action="store_true", help="X2Face: weights stored in half precision, and no twins"
+    )
     parser.set_defaults(run=_export)

@@ -16,10 +16,13 @@ class NoWeightsError(ValueError):
     """A folder that holds nothing that training wrote."""
 
 
-def export(run: Path, out: Path, *, licence: str | None = None, origin: str | None = None) -> str:
+def export(
+    run: Path, out: Path, *, licence: str | None = None, origin: str | None = None, compact: bool = False
+) -> str:
     """Writes the averaged weights of ``run`` to ``out``; the kind of model that it is.
 
-    Raises ``NoWeightsError`` if a training never came to its end there, not even that of ``--minutes``.
+    ``compact``, for X2Face alone, stores weights in half precision. Raises ``NoWeightsError`` if a training
+    never came to its end there, not even that of ``--minutes``.
     """
     licence = licence or UNKNOWN_LICENCE
     origin = (
@@ -34,7 +37,7 @@ def export(run: Path, out: Path, *, licence: str | None = None, origin: str | No
         from ..convert_x2face import convert_x2face
 
         terms = f"SPDX-License-Identifier: {licence}\n\n{origin}\n"
-        convert_x2face(run / X2FACE, out, licence=licence, origin=origin, terms=terms)
+        convert_x2face(run / X2FACE, out, licence=licence, origin=origin, terms=terms, compact=compact)
         return "x2face"
     if (run / FWA).exists() and (run / FWA_REPORT).exists():
         from ..convert_fwa import convert_fwa
