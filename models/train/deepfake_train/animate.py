@@ -79,8 +79,31 @@ class Animator:
             "driving_jacobian": driving.jacobian,
         }
         (prediction,) = self._graphs["generator"].run(["prediction"], inputs)
-        picture = prediction[0].transpose(1, 2, 0)[..., ::-1] * 255 + 0.5
-        return np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
+        return _picture(prediction)
+
+
+class X2FaceAnimator:
+    """An X2Face model of the zoo."""
+
+    def __init__(self, folder: Path, threads: int = 2) -> None:
+        self._graphs = {
+            entry["role"]: session(folder / entry["path"], threads) for entry in read(folder)["file"]
+        }
+
+    def embed(self, crop: Picture) -> Floats:
+        """The embedded face of one source picture."""
+        return self._graphs["embedder"].run(["embedded"], {"source": _tensor(crop)})[0]
+
+    def render(self, embedded: Floats, crop: Picture) -> Picture:
+        """The embedded face, as the driver in ``crop`` looks."""
+        inputs = {"embedded": embedded, "driving": _tensor(crop)}
+        return _picture(self._graphs["driver"].run(["prediction"], inputs)[0])
+
+
+def _picture(prediction: Floats) -> Picture:
+    """[1, 3, H, W], RGB in 0..1, to BGR bytes."""
+    picture = prediction[0].transpose(1, 2, 0)[..., ::-1] * 255 + 0.5
+    return np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
 
 
 def animate_sheet(zoo: Path, model: str, portrait: Path, video: Path, out: Path, *, every: int = 24) -> None:

@@ -118,6 +118,16 @@ def test_draws_are_those_of_the_name() -> None:
     assert most_alike([np.float32([0, 0, 0]), np.float32([9, 0, 0]), np.float32([4, 0, 0])]) == [2, 2, 0]
 
 
+def test_evaluate_fomm_takes_x2face_too(video: Path, tmp_path: Path) -> None:
+    # random weights: worse than doing nothing
+    common = ("--zoo", str(ZOO), "--clips", str(video), "--out", str(tmp_path / "out"), "--every", "4")
+    main(["evaluate", "fomm", "--model", str(ZOO.parent / "tests" / "data" / "x2face-smallest"), *common])
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["model"] == "x2face-smallest"
+    assert results["overall"]["model"]["psnr"] < results["overall"]["copy"]["psnr"]
+    assert "| walk | 2 |" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+
+
 def test_evaluate_fomm_writes_everything(video: Path, tmp_path: Path) -> None:
     folder, sheet = str(tmp_path), tmp_path / "sheet.png"
     common = ["--zoo", str(ZOO), "--clips", str(video), "--out", folder, "--every", "4", "--threads", "1"]

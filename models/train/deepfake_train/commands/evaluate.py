@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
     """Adds ``evaluate`` and what it evaluates."""
     evaluate = commands.add_parser("evaluate", help="figures for the model card of a zoo model")
     kinds = evaluate.add_subparsers(required=True)
-    fomm = kinds.add_parser("fomm", help="a motion model on talking heads, beside copying the source")
+    fomm = kinds.add_parser("fomm", help="a motion model (FOMM or X2Face) on talking heads")
     _add_common(fomm)
     fomm.add_argument(
         "--lpips-weights",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..animate import Animator
+from ..animate import Animator, X2FaceAnimator
 from ..faces import FaceFinder, Picture, Points
 from ..manifest import read
 from . import expressions, pictures
@@ -123,9 +123,12 @@ class _Judge:
             into.add("identity", identity_distance(prediction.embedding, truth.embedding))
 
 
-def self_reenactment(animator: Animator, clip: Clip) -> list[Picture]:
+def self_reenactment(animator: Animator | X2FaceAnimator, clip: Clip) -> list[Picture]:
     """Predictions of all frames but the first, which is the source."""
     first = clip.frames[0].crop
+    if isinstance(animator, X2FaceAnimator):
+        face = animator.embed(first)
+        return [animator.render(face, frame.crop) for frame in clip.frames[1:]]
     source, encoded = animator.motion(first), animator.encode(first)
     return [animator.render(encoded, source, animator.motion(frame.crop)) for frame in clip.frames[1:]]
 
@@ -141,9 +144,14 @@ def evaluate_fomm(
     sheet: Path | None = None,
     threads: int = 2,
 ) -> dict[str, Any]:
-    """Writes ``results.json``, ``results.md`` and, if asked, a sheet of samples; returns the results."""
+    """Writes ``results.json``, ``results.md`` and, if asked, a sheet of samples; returns the results.
+
+    ``model`` may be of kind x2face as well, which is moved by the driving frame as it is.
+    """
     weights = weights or Weights()
-    finder, animator, manifest = FaceFinder(zoo), Animator(model, threads), read(model)
+    finder, manifest = FaceFinder(zoo), read(model)
+    kind = X2FaceAnimator if manifest["model"]["kind"] == "x2face" else Animator
+    animator = kind(model, threads)
     judge, size = _Judge(finder, weights, threads), manifest["input"]["width"]
     of_model: dict[str, _Tally] = {}
     of_copy: dict[str, _Tally] = {}
