@@ -172,12 +172,16 @@ class FwaTraining:
         return torch.cat(parts).double().numpy()
 
     def finish(self, folder: Path, *, count: int = 100) -> dict[str, Any]:
-        """Calibrates on held-out pictures, ``count`` pairs a family and strength, and writes the graph; what
-        was found on the pictures is written and returned."""
-        held = held_out(self.settings.sources, count, self.network.shape.side)
+        """Calibrates on held-out pictures as they usually come, plain and mildly degraded; writes the graph.
+
+        Threshold and all else that is found are of pictures as hard as those of the training, ``count`` pairs
+        a family and strength; they are written and returned.
+        """
+        side = self.network.shape.side
+        usual = held_out(self.settings.sources, count, side, (MILD,), plain=True)
+        calibration = calibrate(self.logits(usual.pictures), usual.fake)
+        held = held_out(self.settings.sources, count, side)
         logits = self.logits(held.pictures)
-        mild = held.strengths == MILD
-        calibration = calibrate(logits[mild], held.fake[mild])
         graph = mobilenet_graph(self.averaged(), scale=calibration.scale, offset=calibration.offset)
         onnx.save(graph, folder / GRAPH)
         report = summary(held, logits, calibration.probabilities(logits)) | {

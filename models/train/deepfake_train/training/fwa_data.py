@@ -103,13 +103,20 @@ class Faces:
 
 
 def make_pair(
-    faces: Faces, rng: np.random.Generator, family: str, strength: float, side: int
+    faces: Faces, rng: np.random.Generator, family: str, strength: float, side: int, *, plain: bool = False
 ) -> list[Picture]:
-    """A real picture and a fake of that family, each [side, side, 3] as the detector gets it."""
+    """A real picture and a fake of that family, each [side, side, 3] as the detector gets it.
+
+    If ``plain`` they are of a face as it was packed: through no camera, not made small, not encoded before.
+    """
+    if plain and family in fakes.TRAINED:
+        face = faces.face(rng)
+        made = fakes.make(family, rng, face.picture, face.points)
+        return [_seen(rng, picture, face.points, strength, side) for picture in (face.picture, made)]
     pair = faces.prepared(rng, family)
     if pair is not None:
         both = [(face.picture, face.points) for face in pair]
-        if family == REENACTED and rng.random() < SHOT / 2:
+        if family == REENACTED and not plain and rng.random() < SHOT / 2:
             # drawn once and done to both: their heads are at other places, the light is the same
             seed = int(rng.integers(1 << 62))
             both = [
@@ -156,16 +163,21 @@ class HeldOut(NamedTuple):
 
 
 def held_out(
-    sources: Sources, count: int, side: int, strengths: Sequence[float] = (fakes.MILD, 1.0)
+    sources: Sources,
+    count: int,
+    side: int,
+    strengths: Sequence[float] = (fakes.MILD, 1.0),
+    *,
+    plain: bool = False,
 ) -> HeldOut:
-    """``count`` pairs a family and strength, always the same ones."""
+    """``count`` pairs a family and strength, always the same ones; as `make_pair` makes them."""
     faces = Faces(sources, "val")
     pictures, names, levels = [], [], []
     for number, strength in enumerate(strengths):
         for family in faces.shares:
             rng = np.random.default_rng((number, sum(family.encode())))
             for _ in range(count):
-                pictures += make_pair(faces, rng, family, strength, side)
+                pictures += make_pair(faces, rng, family, strength, side, plain=plain)
                 names += [REAL, family]
                 levels += [strength, strength]
     families = np.array(names)
