@@ -149,6 +149,7 @@ def write_x2face(
     command: str,
     half: bool = True,
     compact: bool = False,
+    crop_scale: float = CROP_SCALE,
 ) -> None:
     """Writes graphs, manifest, licence and model card, named after the folder; ``half`` adds the twins.
 
@@ -174,7 +175,7 @@ def write_x2face(
         files=files,
         sections={
             "input": square_input(SIZE),
-            "crop": {"scale": CROP_SCALE, "shift": [0.0, CROP_SHIFT], "border": "replicate"},
+            "crop": {"scale": crop_scale, "shift": [0.0, CROP_SHIFT], "border": "replicate"},
             "x2face": {
                 "align_corners": config.align_corners,
                 "resize_align_corners": config.resize_align_corners,
@@ -224,6 +225,7 @@ def convert_x2face(
     resize_align_corners: bool = True,
     half: bool = True,
     compact: bool = False,
+    crop_scale: float = CROP_SCALE,
 ) -> None:
     """Converts a checkpoint in the published key layout, whatever its widths; see `write_x2face`."""
     model = load_x2face(checkpoint, align_corners=align_corners, resize_align_corners=resize_align_corners)
@@ -237,6 +239,7 @@ def convert_x2face(
         command=checkpoint.name + _options(model.config, half=half, compact=compact),
         half=half,
         compact=compact,
+        crop_scale=crop_scale,
     )
 
 

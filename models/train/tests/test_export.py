@@ -48,6 +48,7 @@ def test_a_run_of_x2face_is_exported_with_the_licence_that_was_said(tmp_path: Pa
         "CC0-1.0",
         "Drawn by hand.",
     )
+    assert read(out)["crop"]["scale"] == 1.7  # what it was trained on
     assert "CC0-1.0" in (out / "LICENCE").read_text(encoding="utf-8")
 
 

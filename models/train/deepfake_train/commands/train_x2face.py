@@ -12,10 +12,10 @@ from . import Commands
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ..training.clips import Clips, clip_folders
+    from ..training.clips import CROP_SCALE, Clips, clip_folders
     from ..training.loop import Schedule, run
     from ..training.x2face.trainer import Recipe, X2FaceTraining
-    from ..x2face import CROP_SCALE, CROP_SHIFT, PRESETS, SIZE
+    from ..x2face import CROP_SHIFT, PRESETS, SIZE
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

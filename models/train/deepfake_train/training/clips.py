@@ -19,6 +19,8 @@ from torch.nn import functional
 from .landmarks import POINTS
 
 FRAMES, LANDMARKS = "frames.npy", "landmarks.npy"
+CROP_SCALE = 1.7
+"""Side of the square that clips and views show, in longer sides of the FaceMesh box, give or take motion."""
 
 
 class Faces(NamedTuple):

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+from .clips import CROP_SCALE
 from .loop import LOSSES
 
 FOMM, X2FACE, FWA, FWA_REPORT = "fomm-fp16.pt", "x2face.pth", "fwa-lite.onnx", "held-out.json"
@@ -36,8 +37,12 @@ def export(
     if (run / X2FACE).exists():
         from ..convert_x2face import convert_x2face
 
-        terms = f"SPDX-License-Identifier: {licence}\n\n{origin}\n"
-        convert_x2face(run / X2FACE, out, licence=licence, origin=origin, terms=terms, compact=compact)
+        terms = {
+            "licence": licence,
+            "terms": f"SPDX-License-Identifier: {licence}\n\n{origin}\n",
+            "origin": origin,
+        }
+        convert_x2face(run / X2FACE, out, compact=compact, crop_scale=CROP_SCALE, **terms)
         return "x2face"
     if (run / FWA).exists() and (run / FWA_REPORT).exists():
         from ..convert_fwa import convert_fwa
