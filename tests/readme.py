@@ -22,7 +22,6 @@ REPLACED = {
     "moving-portrait.mp4": shlex.quote(str(FOOTAGE / "single_face.mp4")),
     "front.jpg": shlex.quote(str(ROOT / "pipelines/assets/portrait.jpg")),
     "left.jpg": shlex.quote(str(ROOT / "pipelines/assets/portrait.jpg")),
-    "x2face/manifest.toml": shlex.quote(str(ROOT / "models/tests/data/x2face-smallest/manifest.toml")),
     "portrait.jpg": shlex.quote(str(ROOT / "pipelines/assets/portrait.jpg")),
     "v4l2src": "videotestsrc is-live=true num-buffers=60",
     "autovideosink": "fakesink sync=true",

@@ -63,9 +63,9 @@
  * ]| Animates a portrait by a file.
  *
  * |[
- * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact model=x2face/manifest.toml
+ * gst-launch-1.0 filesrc location=driver.mp4 ! decodebin ! videoconvert ! fomreenact model=x2face-lite
  *     source-locations="<front.jpg,left.jpg,right.jpg>" ! videoconvert ! autovideosink
- * ]| Animates three pictures of a person by a file, with a converted X2Face.
+ * ]| Animates three pictures of a person by a file, with X2Face.
  *
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! fomreenact name=f ! videoconvert ! autovideosink
