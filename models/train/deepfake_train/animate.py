@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,28 +106,47 @@ def _picture(prediction: Floats) -> Picture:
     return np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
 
 
-def animate_sheet(zoo: Path, model: str, portrait: Path, video: Path, out: Path, *, every: int = 24) -> None:
-    """Driving crops above the animated portrait, one column for every n-th frame of the video."""
-    finder, animator = FaceFinder(zoo), Animator(zoo / model)
+def animate_sheet(
+    zoo: Path, models: Sequence[str], portrait: Path, video: Path, out: Path, *, every: int = 24
+) -> None:
+    """Driving crops above the animated portrait, a row a model, a column for every n-th frame of the video.
+
+    Crops are those of the first model.
+    """
+    finder, rule = FaceFinder(zoo), Animator(zoo / models[0])
     picture = cv2.imread(str(portrait))
     points = None if picture is None else finder.points(picture.astype(np.uint8))
     if picture is None or points is None:
         raise ValueError(f"{portrait}: no face in it")
-    crop = animator.crop(picture.astype(np.uint8), points)
-    source, encoded = animator.motion(crop), animator.encode(crop)
-    reference, window, columns = None, None, [np.vstack((crop, crop))]
+    crop = rule.crop(picture.astype(np.uint8), points)
+    puppets = [_puppet(zoo / model, crop) for model in models]
+    window, columns = None, [np.vstack([crop] * (1 + len(models)))]
     for frame in _frames(video, every):
         points = finder.points(frame)
         if points is None:
             continue
         window = points if window is None else window  # the window stays, so that the head moves in it
-        driver = animator.crop(frame, window)
-        driving = animator.motion(driver)
-        reference = driving if reference is None else reference
-        result = animator.render(encoded, source, relative_motion(source, driving, reference))
-        columns.append(np.vstack((driver, result)))
+        driver = rule.crop(frame, window)
+        columns.append(np.vstack([driver, *(puppet(driver) for puppet in puppets)]))
     if not cv2.imwrite(str(out), np.hstack(columns)):
         raise OSError(f"cannot write {out}")
+
+
+def _puppet(folder: Path, portrait: Picture) -> Callable[[Picture], Picture]:
+    """What paints the portrait as a driver looks; FOMM moves it from the first driving picture on."""
+    if read(folder)["model"]["kind"] == "x2face":
+        of_face = X2FaceAnimator(folder)
+        face = of_face.embed(portrait)
+        return lambda driver: of_face.render(face, driver)
+    animator, kept = Animator(folder), []
+    source, encoded = animator.motion(portrait), animator.encode(portrait)
+
+    def move(driver: Picture) -> Picture:
+        driving = animator.motion(driver)
+        kept.append(driving)
+        return animator.render(encoded, source, relative_motion(source, driving, kept[0]))
+
+    return move
 
 
 def _frames(video: Path, every: int) -> Iterator[Picture]:

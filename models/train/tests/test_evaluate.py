@@ -142,6 +142,22 @@ def test_evaluate_fomm_writes_everything(video: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(sheet)).shape == (768, 512, 3)
 
 
+def test_animate_draws_a_row_a_model(video: Path, tmp_path: Path) -> None:
+    out, portrait = tmp_path / "sheet.png", ROOT / "pipelines" / "assets" / "portrait.jpg"
+    models = ("--model", "fomm-lite", "--model", "x2face-lite")
+    sources = ("--portrait", str(portrait), "--video", str(video), "--every", "6")
+    main(["animate", "--zoo", str(ZOO), *models, *sources, "--out", str(out)])
+    sheet = cv2.imread(str(out))
+    rows = [sheet[top : top + 256] for top in (0, 256, 512)]
+    assert sheet.shape[0] == 768
+    assert sheet.shape[1] >= 512
+    # the portrait itself stands before each row; what is made of it is neither the portrait nor the driver
+    assert all((row[:, :256] == rows[0][:, :256]).all() for row in rows)
+    for row in rows[1:]:
+        assert np.abs(row[:, -256:].astype(int) - rows[0][:, -256:]).mean() > 1
+        assert np.abs(row[:, -256:].astype(int) - row[:, :256]).mean() > 1
+
+
 def test_evaluate_fwa_writes_everything(
     video: Path, portrait: np.ndarray, finder: FaceFinder, tmp_path: Path
 ) -> None:

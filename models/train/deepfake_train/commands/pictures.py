@@ -17,7 +17,9 @@ def _portrait(arguments: argparse.Namespace) -> None:
 def _animate(arguments: argparse.Namespace) -> None:
     from ..animate import animate_sheet
 
-    animate_sheet(arguments.zoo, arguments.model, arguments.portrait, arguments.video, arguments.out)
+    models = arguments.model or ["fomm-lite"]
+    pictures = (arguments.portrait, arguments.video, arguments.out)
+    animate_sheet(arguments.zoo, models, *pictures, every=arguments.every)
 
 
 def add(commands: Commands) -> None:
@@ -30,7 +32,10 @@ def add(commands: Commands) -> None:
 
     animate = commands.add_parser("animate", help="a contact sheet of a portrait moved by a video")
     animate.add_argument("--zoo", type=Path, required=True)
-    animate.add_argument("--model", default="fomm-lite")
+    animate.add_argument(
+        "--model", action="append", help="may be given again, for more rows; left out: fomm-lite"
+    )
+    animate.add_argument("--every", type=int, default=24, metavar="FRAMES")
     animate.add_argument("--portrait", type=Path, required=True)
     animate.add_argument("--video", type=Path, required=True)
     animate.add_argument("--out", type=Path, required=True)
