@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces import FaceFinder, Mesh, Picture, Points, square
+from .files import find_files
 from .head import Head, Pose, fit
 from .observation import CUT_OFF, NO_FACE, OCCLUDED, SEVERAL, SMALL
 from .videos import UNREADABLE
@@ -54,15 +55,8 @@ class Still(NamedTuple):
 
 
 def find_pictures(given: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Files with their names: those given, and those below the folders given."""
-    found = []
-    for path in given:
-        if path.is_dir():
-            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            found += [(file, file.relative_to(path).as_posix()) for file in below]
-        else:
-            found.append((path, path.name))
-    return found
+    """Pictures with their names; see `find_files`."""
+    return find_files(given, SUFFIXES)
 
 
 def prepare_stills(

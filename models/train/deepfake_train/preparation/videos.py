@@ -17,6 +17,7 @@ import numpy as np
 
 from ..faces import FaceFinder, square
 from ..video import Format, frames, video_format
+from .files import find_files
 from .metadata import Metadata, split_of
 from .observation import CUT_OFF, Limits, Observation, observe
 from .tracks import Cutting, Run, Square, runs, square_about
@@ -43,15 +44,8 @@ class Preparation:
 
 
 def find_videos(given: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Files with their names: those given, and those below the folders given, by their path in the folder."""
-    found = []
-    for path in given:
-        if path.is_dir():
-            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            found += [(file, file.relative_to(path).as_posix()) for file in below]
-        else:
-            found.append((path, path.name))
-    return found
+    """Videos with their names; see `find_files`."""
+    return find_files(given, SUFFIXES)
 
 
 def prepare_video(
