@@ -11,7 +11,7 @@
 #     --groups LIST      build,runtime,tensorrt: what to pack anew (all)
 #     --tensorrt KIND    rtx or 8.6 (rtx)
 #     --nvrtc            pack NVRTC as well, for a machine that has none
-#     --part-bytes N     size that no part exceeds (28000000)
+#     --part-bytes N     size that no part exceeds (16000000)
 #
 # OUT/<group>-<number> is one part, a folder. There, in a checkout of the same commit:
 #
@@ -181,7 +181,7 @@ split_group() {
 }
 
 read_pack_options() {
-    groups=build,runtime,tensorrt tensorrt=rtx with_nvrtc=no part_bytes=28000000
+    groups=build,runtime,tensorrt tensorrt=rtx with_nvrtc=no part_bytes=16000000
     while [ $# -gt 0 ]; do
         case $1 in
         --groups) groups=$2 && shift 2 ;;
