@@ -13,6 +13,7 @@ ZOO = Path(__file__).resolve().parents[2] / "zoo"
 FOLDERS = sorted(path.parent for path in ZOO.glob("*/manifest.toml"))
 SECTIONS = {
     "fomm": {"crop", "fomm"},
+    "x2face": {"crop", "x2face"},
     "fwa": {"crop", "fwa"},
     "face-detector": {"detector"},
     "face-landmarks": {"landmarks"},
@@ -23,6 +24,7 @@ def test_the_zoo_is_complete() -> None:
     assert {folder.name for folder in FOLDERS} >= {
         "fomm-lite",
         "fwa-lite",
+        "x2face-lite",
         "blazeface-short",
         "blazeface-full",
         "facemesh",
@@ -57,6 +59,7 @@ class TestZooFolder:
             "face-landmarks": lambda: [manifest["landmarks"]["output"], manifest["landmarks"]["presence"]],
             "fwa": lambda: [manifest["fwa"]["output"]],
             "fomm": lambda: ["value", "jacobian"],
+            "x2face": lambda: ["embedded"],
         }[manifest["model"]["kind"]]()
         running = session(folder / manifest["file"][0]["path"], 1)
         assert {output.name for output in running.get_outputs()} == set(wanted)
