@@ -17,7 +17,7 @@ CASES = cases(GOLDEN)
 
 
 def test_every_graph_of_the_zoo_has_a_case() -> None:
-    # X2Face's agreement with PyTorch is tested with models/tests/data/x2face-smallest, in Rust and in test_x2face
+    # X2Face's agreement with PyTorch is tested with models/tests/data/x2face-smallest (Rust, test_x2face)
     graphs = {
         f"{path.parent.name}/{path.stem}"
         for path in ZOO.glob("*/*.onnx")
