@@ -1,5 +1,7 @@
 //! A frame's work on a device, through a CUDA graph where it can be captured.
 
+use std::thread;
+
 use deepfake_kernels::{Device, Graph};
 
 use super::{Platform, Warnings};
@@ -28,11 +30,20 @@ impl Replayed {
     /// Those of `work`, and [`Error::Device`].
     pub(crate) fn run(&mut self, device: &Device, work: impl FnMut() -> Result<()>) -> Result<()> {
         device.replay::<Error>(&mut self.graph, work)?;
-        if let (false, Some(reason)) = (self.told, self.graph.refusal()) {
-            self.told = true;
-            self.warnings.warn(&refused(&self.work, reason));
+        if !self.told {
+            if let Some(reason) = self.graph.refusal() {
+                let text = refused(&self.work, reason);
+                self.tell(text);
+            }
         }
         Ok(())
+    }
+
+    fn tell(&mut self, text: String) {
+        self.told = true;
+        let warnings = self.warnings.clone();
+        // From a thread of its own: whoever runs a frame holds locks that a listener may want.
+        thread::spawn(move || warnings.warn(&text));
     }
 }
 
@@ -47,7 +58,8 @@ fn refused(work: &str, reason: &str) -> String {
 mod tests {
     use std::{
         cell::Cell,
-        sync::{Arc, Mutex},
+        sync::{mpsc, Arc, Mutex},
+        time::Duration,
     };
 
     use super::*;
@@ -68,6 +80,23 @@ mod tests {
                 .unwrap();
         }
         assert_eq!((runs.get(), *warned.lock().unwrap()), (3, 0));
+    }
+
+    #[test]
+    fn a_refusal_is_told_while_whoever_runs_the_frame_holds_its_locks() {
+        let (tell, told) = mpsc::channel();
+        let state = Arc::new(Mutex::new(()));
+        let listener = Arc::clone(&state);
+        let warnings = Warnings::to(move |text| {
+            drop(listener.lock().unwrap());
+            tell.send(text.to_owned()).unwrap();
+        });
+        let mut replayed = Replayed { warnings, ..Replayed::default() };
+        let running = state.lock().unwrap();
+        replayed.tell("slower".into());
+        assert!(replayed.told, "told again with the next frame");
+        drop(running);
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)).unwrap(), "slower");
     }
 
     #[test]
