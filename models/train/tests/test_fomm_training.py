@@ -29,7 +29,7 @@ from deepfake_train.training.loop import Schedule, run  # noqa: E402
 SIZE = 64
 
 
-def _training(weights: LossWeights, *, frozen: bool = False) -> FommTraining:
+def _training(weights: LossWeights, *, frozen: bool = False, frozen_detector: bool = False) -> FommTraining:
     torch.manual_seed(0)
     synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
     held_out = synthesis.batch(3, torch.Generator().manual_seed(9))
@@ -40,6 +40,7 @@ def _training(weights: LossWeights, *, frozen: bool = False) -> FommTraining:
         average=0.9,
         frozen_norms=frozen,
         frozen_painter=frozen,
+        frozen_detector=frozen_detector,
     )
     return FommTraining(Fomm(PRESETS["tiny"]), [(synthesis, 1.0)], held_out, options)
 
@@ -98,6 +99,20 @@ def test_what_is_frozen_stays(weights: LossWeights) -> None:
     moved = {key for key in after if not torch.equal(before[key], after[key])}
     assert "dense_motion_network.mask.weight" in moved
     assert all(key.startswith("dense_motion_network.") and "running" not in key for key in moved)
+
+
+def test_a_frozen_detector_stays_and_all_else_learns() -> None:
+    weights = LossWeights(perceptual=0, parts=0, equivariance=0, frames=0)
+    training = _training(weights, frozen_detector=True)
+    before = _bits(training)
+    before = {k: v.clone() for k, v in before.items()}
+    training.step(0, 1e-3)
+    after = _bits(training)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    networks = {key.split("/")[2] for key in moved if key.startswith("/networks/")}
+    assert networks == {"generator"}
+    assert "/networks/generator/dense_motion_network.mask.weight" in moved
+    assert "/networks/generator/final.weight" in moved
 
 
 def test_shares_are_whole_and_add_up() -> None:

@@ -60,6 +60,7 @@ def _train(arguments: argparse.Namespace) -> None:
         average=arguments.average,
         half=half,
         frozen_painter=arguments.frozen_painter,
+        frozen_detector=arguments.frozen_detector,
         frozen_norms=arguments.frozen_norms,
     )
     training, settings = prepare(
@@ -143,6 +144,12 @@ def add(kinds: Commands) -> None:
         "--frozen-painter",
         action="store_true",
         help="train what finds and moves, not what encodes and paints: for fine-tuning the motion",
+    )
+    how.add_argument(
+        "--frozen-detector",
+        action="store_true",
+        help="key-points stay where they are: for fine-tuning pictures; then also --weight equivariance=0 "
+        "--weight frames=0",
     )
     how.add_argument(
         "--frozen-norms", action="store_true", help="keep the statistics of batch norms: for fine-tuning"

@@ -55,6 +55,11 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
         raise SystemExit("losses on features need --vgg; without: --weight perceptual=0 --weight parts=0")
     if (losses.weights.keypoints or losses.weights.heat) and not losses.anchors:
         raise SystemExit("--weight keypoints and heat need --anchor")
+    about_keypoints = ("equivariance", "frames", "keypoints", "heat")
+    in_vain = [name for name in about_keypoints if getattr(losses.weights, name)]
+    if run.options.frozen_detector and in_vain:
+        zeros = " ".join(f"--weight {name}=0" for name in in_vain)
+        raise SystemExit(f"--frozen-detector leaves nothing for losses on key-points to change: {zeros}")
     perceptual = None
     if features and run.vgg is not None:
         perceptual = Vgg16(run.vgg, max(losses.depth, losses.part_depth))

@@ -58,6 +58,8 @@ class FommOptions:
     """Convolutions in bfloat16."""
     frozen_painter: bool = False
     """Only what finds and moves is trained, not what encodes and paints pictures."""
+    frozen_detector: bool = False
+    """Key-points stay where they are; only what is made of them is trained."""
     frozen_norms: bool = False
     """Batch norms keep their statistics, so that what is trained is what will be used; for fine-tuning."""
 
@@ -88,12 +90,14 @@ class FommTraining:
         self.generator = _placed(model.generator, self.device)
         self._config = model.config
         self._networks: dict[str, nn.Module] = {"kp_detector": self.detector, "generator": self.generator}
-        trained = [self.detector, self.generator.dense_motion_network]
-        if not options.frozen_painter:
-            trained = [self.detector, self.generator]
+        painter = self.generator
+        trained = [painter.dense_motion_network if options.frozen_painter else painter]
+        if not options.frozen_detector:
+            trained.append(self.detector)
         parameters = [parameter for network in trained for parameter in network.parameters()]
-        for parameter in self.generator.parameters():
-            parameter.requires_grad_(False)
+        for network in (self.detector, self.generator):
+            for parameter in network.parameters():
+                parameter.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
         self._parameters = parameters
@@ -120,6 +124,8 @@ class FommTraining:
         pairs = augmented(mixed(self._sources, generator), generator)
         for network in self._networks.values():
             network.train()
+        if self.options.frozen_detector:
+            self.detector.eval()
         if self.options.frozen_norms:
             for network in (self.detector, self.generator):
                 _freeze_norms(network)
@@ -150,13 +156,17 @@ class FommTraining:
         count = len(source)
         transformation = Transformation(count, generator)
         place = torch.randint(POINTS, (count,), generator=generator, device=self.device)
-        # one call, so that the batch norms see all three alike
-        pictures = torch.cat((source, driving, transformation.pictures(driving)))
+        pictures = [source, driving]
+        transformed = weights.equivariance or weights.frames
+        if transformed:
+            pictures.append(transformation.pictures(driving))
         with self._precision():
-            heat, frames = self.detector.maps(_channels_last(pictures))
+            # one call, so that the batch norms see all of them alike
+            heat, frames = self.detector.maps(_channels_last(torch.cat(pictures)))
         found = self.detector.locate(heat, frames)
-        in_source, in_driving, in_transformed = (
-            Keypoints(*(part[index * count : (index + 1) * count] for part in found)) for index in range(3)
+        in_source, in_driving, *in_transformed = (
+            Keypoints(*(part[index * count : (index + 1) * count] for part in found))
+            for index in range(len(pictures))
         )
         with self._precision():
             small = self.generator.dense_motion_network.down(source)
@@ -180,8 +190,8 @@ class FommTraining:
             terms["warp"] = weights.warp * warp_loss(
                 motion.flow, small.float(), self.generator.dense_motion_network.down(driving).float()
             )
-        if weights.equivariance or weights.frames:
-            values, products = equivariance(in_driving, in_transformed, transformation)
+        if transformed:
+            values, products = equivariance(in_driving, in_transformed[0], transformation)
             terms["equivariance"] = weights.equivariance * values
             terms["frames"] = weights.frames * products
         if weights.heat:
