@@ -9,11 +9,27 @@ import numpy as np
 import pytest
 
 pytest.importorskip("cv2", reason="OpenCV is only in the training environment (requirements.txt)")
-pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
+pytest.importorskip("onnxruntime", reason="only in the training environment (requirements.txt)")
+onnx = pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
 
-from deepfake_train.evaluation import expressions, pictures
-from deepfake_train.evaluation.identity import SIZE, TEMPLATE, aligned_face, identity_distance
-from deepfake_train.evaluation.lpips import BLOCKS, SCALE, SHIFT, Lpips, VggFeatures, read_linear_weights
+from deepfake_train.evaluation import expressions, pictures  # noqa: E402
+from deepfake_train.evaluation.identity import (  # noqa: E402
+    CHIP,
+    FIVE_POINTS,
+    Alignment,
+    aligned_face,
+    identity_distance,
+    network_embedding,
+)
+from deepfake_train.evaluation.lpips import (  # noqa: E402
+    BLOCKS,
+    SCALE,
+    SHIFT,
+    Lpips,
+    VggFeatures,
+    read_linear_weights,
+)
+from deepfake_train.onnx_graph import GraphWriter  # noqa: E402
 
 
 def noise(seed: int, size: int = 20) -> np.ndarray:
@@ -91,18 +107,36 @@ def test_regions_hold_what_they_are_named_after() -> None:
     assert left.of(np.zeros((100, 100, 3), np.uint8)).shape == (left.bottom - left.top, 32, 3)
 
 
-def test_alignment_puts_the_eyes_where_networks_want_them() -> None:
+@pytest.mark.parametrize("alignment", [FIVE_POINTS, CHIP], ids=["five points", "chip"])
+def test_alignment_puts_the_eyes_where_networks_want_them(alignment: Alignment) -> None:
     picture = np.zeros((100, 100, 3), np.uint8)
     points = face(0, 0)
-    points[1] = (50, 62)
+    points[1], points[2] = (50, 62), (50, 66)
     points[61], points[291] = (37, 83), (64, 83)
     eye = points[[33, 133]].mean(0).astype(int)
     picture[eye[1] - 1 : eye[1] + 2, eye[0] - 1 : eye[0] + 2] = 255
-    aligned = aligned_face(picture, points)
-    assert aligned.shape == (SIZE, SIZE, 3)
-    y, x = np.unravel_index(aligned[..., 0].argmax(), (SIZE, SIZE))
-    assert np.hypot(*(np.array([x, y]) - TEMPLATE[0])) < 4
+    aligned = aligned_face(picture, points, alignment)
+    assert aligned.shape == (alignment.side, alignment.side, 3)
+    y, x = np.unravel_index(aligned[..., 0].argmax(), aligned.shape[:2])
+    wanted = alignment.places[0] if alignment is FIVE_POINTS else alignment.places[:2].mean(0)
+    assert np.hypot(*(np.array([x, y]) - wanted)) < 0.04 * alignment.side
     assert identity_distance(np.float32([1, 0]), np.float32([0, 1])) == pytest.approx(2)
+
+
+def test_an_identity_network_says_by_its_input_how_faces_are_aligned(tmp_path: Path) -> None:
+    def network(side: int) -> Path:
+        graph = GraphWriter("mean")
+        x = graph.input("input", ["N", 3, side, side])
+        graph.output(graph.op("ReduceMean", x, axes=[2, 3], keepdims=0), "embedding", ["N", 3])
+        onnx.save(graph.model(), tmp_path / f"{side}.onnx")
+        return tmp_path / f"{side}.onnx"
+
+    reddish = np.full((100, 100, 3), (0, 0, 255), np.uint8)
+    for side in (112, 150):
+        embedding = network_embedding(network(side))(reddish, face(6, 5))
+        np.testing.assert_allclose(embedding, np.array([1, -1, -1]) / np.sqrt(3), atol=1e-6)
+    with pytest.raises(ValueError, match="112x112 or 150x150"):
+        network_embedding(network(96))
 
 
 def test_lpips_is_that_of_the_definition(tmp_path: Path) -> None:

