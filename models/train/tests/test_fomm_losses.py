@@ -11,6 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
 pytest.importorskip("cv2", reason="only in the training environment (requirements.txt)")
 
+from torch.nn import functional  # noqa: E402
+
 from deepfake_train.fomm import Keypoints, coordinate_grid  # noqa: E402
 from deepfake_train.training.fomm.adversary import (  # noqa: E402
     Judgement,
@@ -22,6 +24,7 @@ from deepfake_train.training.fomm.adversary import (  # noqa: E402
 from deepfake_train.training.fomm.equivariance import Transformation, equivariance  # noqa: E402
 from deepfake_train.training.fomm.losses import (  # noqa: E402
     anchor_loss,
+    detail_loss,
     flow_loss,
     gap_loss,
     heat_loss,
@@ -44,6 +47,22 @@ def test_flow_loss_is_the_weighted_distance_of_the_points_inside() -> None:
     expected = (1 * 0.0 + 2 * 0.1 + 4 * 0.15) / 7
     found = flow_loss(flow, source, driving, weights)
     torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_detail_that_is_elsewhere_costs_little_and_detail_that_is_missing_much() -> None:
+    noise = 0.5 + 0.2 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    moved = noise.roll(1, -1)
+    blurred = functional.avg_pool2d(noise, 3, stride=1, padding=1)
+    assert picture_loss(moved, noise) > picture_loss(blurred, noise), "colours alone prefer the blurred one"
+    assert detail_loss(moved, noise) < 0.2 * detail_loss(blurred, noise)
+    assert detail_loss(noise, noise) == 0
+
+
+def test_detail_of_a_plain_picture_has_a_gradient() -> None:
+    plain = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
+    detail_loss(plain, torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))).backward()
+    assert plain.grad is not None
+    assert plain.grad.isfinite().all()
 
 
 def test_points_of_mouth_and_eyes_weigh_more() -> None:

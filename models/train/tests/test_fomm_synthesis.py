@@ -166,6 +166,10 @@ def test_mirrored_pairs_keep_points_and_pictures_together() -> None:
     assert torch.equal(made.source_points[:, 0, 0] == 1, mirrored)
     torch.testing.assert_close(made.source_points[..., 1], points[..., 1])
     torch.testing.assert_close(made.source, made.driving)  # both change alike
+    kept = augmented(Pairs(ramp, ramp, points, points), torch.Generator().manual_seed(0), mirrored=False)
+    assert torch.equal(kept.source_points, points)
+    turned = torch.where(mirrored[:, None, None, None], made.source.flip(-1), made.source)
+    torch.testing.assert_close(kept.source, turned)
 
 
 def test_kept_views_are_pairs_of_one_portrait(tmp_path: Path) -> None:

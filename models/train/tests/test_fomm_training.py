@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.checkpoint import load_fomm  # noqa: E402
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
 from deepfake_train.fomm import PRESETS, Fomm  # noqa: E402
+from deepfake_train.training.fomm import trainer  # noqa: E402
 from deepfake_train.training.fomm.clips import write_views  # noqa: E402
 from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
+from deepfake_train.training.fomm.pairs import Pairs, augmented  # noqa: E402
 from deepfake_train.training.fomm.synthesis import PairSynthesis  # noqa: E402
 from deepfake_train.training.fomm.trainer import FommOptions, FommTraining, _shares  # noqa: E402
 from deepfake_train.training.fomm.weights import save_fomm  # noqa: E402
@@ -29,14 +33,23 @@ from deepfake_train.training.loop import Schedule, run  # noqa: E402
 SIZE = 64
 
 
-def _training(weights: LossWeights, *, frozen: bool = False, frozen_detector: bool = False) -> FommTraining:
+ANCHORS = {0: 13, 2: 159}
+
+
+def _training(
+    weights: LossWeights,
+    *,
+    frozen: bool = False,
+    frozen_detector: bool = False,
+    anchors: Mapping[int, int] | None = None,
+) -> FommTraining:
     torch.manual_seed(0)
     synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
     held_out = synthesis.batch(3, torch.Generator().manual_seed(9))
     options = FommOptions(
         batch=2,
         seed=4,
-        losses=LossOptions(weights=weights, anchors={0: 13, 2: 159}),
+        losses=LossOptions(weights=weights, anchors=ANCHORS if anchors is None else anchors),
         average=0.9,
         frozen_norms=frozen,
         frozen_painter=frozen,
@@ -45,7 +58,7 @@ def _training(weights: LossWeights, *, frozen: bool = False, frozen_detector: bo
     return FommTraining(Fomm(PRESETS["tiny"]), [(synthesis, 1.0)], held_out, options)
 
 
-WITHOUT_FEATURES = LossWeights(perceptual=0, parts=0, keypoints=5.0, heat=1.0)
+WITHOUT_FEATURES = LossWeights(perceptual=0, parts=0, detail=5.0, keypoints=5.0, heat=1.0)
 MOTION = LossWeights(perceptual=0, parts=0, picture=0, part_picture=0, warp=5.0)
 WITH_ADVERSARY = LossWeights(perceptual=0, parts=0, adversarial=1.0, features=1.0)
 
@@ -113,6 +126,19 @@ def test_a_frozen_detector_stays_and_all_else_learns() -> None:
     assert networks == {"generator"}
     assert "/networks/generator/dense_motion_network.mask.weight" in moved
     assert "/networks/generator/final.weight" in moved
+
+
+def test_anchors_are_never_asked_for_on_both_sides_of_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def spy(pairs: Pairs, generator: torch.Generator, *, mirrored: bool) -> Pairs:
+        seen.append(mirrored)
+        return augmented(pairs, generator, mirrored=mirrored)
+
+    monkeypatch.setattr(trainer, "augmented", spy)
+    _training(WITHOUT_FEATURES).step(0, 1e-3)
+    _training(replace(WITHOUT_FEATURES, keypoints=0, heat=0), anchors={}).step(0, 1e-3)
+    assert seen == [False, True]
 
 
 def test_shares_are_whole_and_add_up() -> None:

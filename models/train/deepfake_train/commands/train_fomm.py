@@ -9,8 +9,8 @@ from pathlib import Path
 from . import Commands
 
 LOSSES = (
-    *("perceptual", "parts", "picture", "part_picture", "flow", "gaps", "warp", "equivariance", "frames"),
-    *("keypoints", "heat", "adversarial", "features"),
+    *("perceptual", "parts", "picture", "part_picture", "detail", "flow", "gaps", "warp"),
+    *("equivariance", "frames", "keypoints", "heat", "adversarial", "features"),
 )
 
 

@@ -17,6 +17,8 @@ PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
 
 
 HEAT_WIDTH = 1.5
+DETAIL_CELL = 8
+"""Side, in pixels, of the places whose detail is compared."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class LossWeights:
     """Mean absolute difference of the pictures."""
     part_picture: float = 20.0
     """The same, of mouth and eyes."""
+    detail: float = 0.0
+    """Difference of how much fine detail there is, place by place: what is blurred has too little."""
     flow: float = 20.0
     """Distance, in half pictures, between where the flow leads from the points and where it should."""
     gaps: float = 40.0
@@ -52,7 +56,7 @@ class LossWeights:
 
     def painting(self) -> bool:
         """Whether any term looks at the finished picture."""
-        terms = (self.perceptual, self.parts, self.picture, self.part_picture, self.adversarial)
+        terms = (self.perceptual, self.parts, self.picture, self.part_picture, self.detail, self.adversarial)
         return any(terms)
 
 
@@ -155,3 +159,22 @@ def heat_loss(
 def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """Mean absolute difference."""
     return (made - wanted).abs().mean()
+
+
+def detail_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute difference of the standard deviation of the Laplacian of the brightness, of places of
+    `DETAIL_CELL` pixels that overlap by half.
+
+    Losses that compare pixels or features want the mean of all that might be there, which is blurred. This
+    one asks for as much detail as there was, wherever in a place it may lie.
+    """
+    return (_detail(made) - _detail(wanted)).abs().mean()
+
+
+def _detail(pictures: Tensor) -> Tensor:
+    brightness = pictures.float().mean(1, keepdim=True)
+    kernel = pictures.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.float32)
+    laplacian = functional.conv2d(brightness, kernel[None, None])
+    power = functional.avg_pool2d(laplacian**2, DETAIL_CELL, DETAIL_CELL // 2)
+    # the root of 0 has no gradient
+    return (power + 1e-6).sqrt()

@@ -39,15 +39,19 @@ def mixed(sources: Sequence[tuple[PairSource, int]], generator: torch.Generator)
     return joined([source.batch(count, generator) for source, count in sources if count])
 
 
-def augmented(pairs: Pairs, generator: torch.Generator) -> Pairs:
-    """Half of the pairs mirrored, and the colours of each changed, in both pictures alike."""
+def augmented(pairs: Pairs, generator: torch.Generator, *, mirrored: bool = True) -> Pairs:
+    """The colours of each pair changed, and half of them mirrored if that is allowed, both pictures alike.
+
+    Points keep their numbers: in a mirrored picture those of the left eye are on the right one.
+    """
     count, device = len(pairs.source), pairs.source.device
 
     def spread(most: float, *shape: int) -> Tensor:
         uniform = torch.rand(count, *shape, generator=generator, device=device)
         return (1 + most * (2 * uniform - 1)).reshape(count, -1, 1, 1)
 
-    mirror = torch.rand(count, generator=generator, device=device) < 0.5
+    # drawn in any case, so that the colours are the same
+    mirror = (torch.rand(count, generator=generator, device=device) < 0.5) & mirrored
     brightness, contrast, saturation = spread(BRIGHTNESS), spread(CONTRAST), spread(SATURATION)
     tint = spread(TINT, 3)
     luma = torch.tensor(LUMA, device=device).reshape(1, 3, 1, 1)
@@ -61,7 +65,6 @@ def augmented(pairs: Pairs, generator: torch.Generator) -> Pairs:
         return torch.where(mirror[:, None, None, None], x.flip(-1), x)
 
     def points(p: Tensor) -> Tensor:
-        # the points keep their numbers: those of the left eye are now on the right one
         return torch.where(mirror[:, None, None], p * p.new_tensor([-1.0, 1.0]), p)
 
     return Pairs(

@@ -29,6 +29,7 @@ from .equivariance import Transformation, equivariance
 from .losses import (
     LossOptions,
     anchor_loss,
+    detail_loss,
     flow_loss,
     gap_loss,
     heat_loss,
@@ -121,7 +122,9 @@ class FommTraining:
     def step(self, number: int, learning_rate: float) -> dict[str, float]:
         """Draws pairs, lowers the loss; the terms of the loss, weighted, and the norm of the gradient."""
         generator = torch.Generator(self.device).manual_seed(step_seed(self.options.seed, number))
-        pairs = augmented(mixed(self._sources, generator), generator)
+        # a key-point that is to be at the left eye must find that in pictures where it is on the left
+        mirrored = not self.options.losses.anchors
+        pairs = augmented(mixed(self._sources, generator), generator, mirrored=mirrored)
         for network in self._networks.values():
             network.train()
         if self.options.frozen_detector:
@@ -233,6 +236,8 @@ class FommTraining:
             )
         if weights.picture:
             terms["picture"] = weights.picture * picture_loss(made, driving)
+        if weights.detail:
+            terms["detail"] = weights.detail * detail_loss(made, driving)
         if weights.part_picture:
             mouth, eyes = (picture_loss(made_parts[part], real_parts[part]) for part in (0, 1))
             terms["part picture"] = weights.part_picture * (mouth + eyes)
