@@ -15,10 +15,12 @@ pytest.importorskip("matplotlib", reason="matplotlib is only in the training env
 import cv2
 
 from deepfake_train.__main__ import main
+from deepfake_train.evaluation import reenactment
 from deepfake_train.evaluation.clips import read_clip
 from deepfake_train.evaluation.compression import available, compress
+from deepfake_train.evaluation.detection import Results, Scored
 from deepfake_train.evaluation.detector import Detector
-from deepfake_train.evaluation.suspects import footage, generator, most_alike
+from deepfake_train.evaluation.suspects import REAL, footage, generator, most_alike
 from deepfake_train.faces import FaceFinder
 from deepfake_train.fakes import Face
 from deepfake_train.fakes.pack import write_pack
@@ -158,20 +160,91 @@ def test_animate_draws_a_row_a_model(video: Path, tmp_path: Path) -> None:
         assert np.abs(row[:, -256:].astype(int) - row[:, :256]).mean() > 1
 
 
-def test_evaluate_fwa_writes_everything(
-    video: Path, portrait: np.ndarray, finder: FaceFinder, tmp_path: Path
-) -> None:
+def _write_pack(folder: Path, portrait: np.ndarray, finder: FaceFinder, *splits: str) -> None:
+    """A face of each of these splits, every other one brighter."""
     box = finder.box(portrait)
     assert box is not None
     points = finder.mesh(portrait, box).points
     corner = np.float32([box.x - box.side / 2, box.y - box.side / 2, box.side, box.side])
     face = Face(portrait, points, corner, "nobody")
     bright = face._replace(picture=cv2.convertScaleAbs(portrait, alpha=1.2))
-    splits = ("val", "val", "photo", "photo")
-    faces = [
-        (of, split, f"{n}.png") for n, (of, split) in enumerate(zip([face, bright] * 2, splits, strict=True))
-    ]
-    write_pack(tmp_path / "pack", faces)
+    write_pack(folder, [((face, bright)[n % 2], split, f"{n}.png") for n, split in enumerate(splits)])
+
+
+def test_clips_of_one_name_are_refused_before_any_is_read(tmp_path: Path) -> None:
+    clips = ["--clips", str(tmp_path / "a" / "1.mp4"), str(tmp_path / "b" / "1.mp4")]
+    common = ["--zoo", str(ZOO), *clips, "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="same name"):
+        main(["evaluate", "fomm", "--model", str(ZOO / "fomm-lite"), *common])
+
+
+def test_clips_without_faces_are_no_result(tmp_path: Path) -> None:
+    grey = tmp_path / "grey.avi"
+    writer = cv2.VideoWriter(str(grey), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
+    for _ in range(3):
+        writer.write(np.full((64, 64, 3), 128, np.uint8))
+    writer.release()
+    common = ["--zoo", str(ZOO), "--clips", str(grey), "--out", str(tmp_path / "out"), "--every", "1"]
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        main(["evaluate", "fomm", "--model", str(ZOO / "fomm-lite"), *common])
+
+
+def test_a_clip_without_a_figure_is_a_gap_in_the_table() -> None:
+    figures = {"l1": 0.1, "psnr": 20.0, "ssim": 0.5}
+    results = {
+        "model": "some",
+        "motion": "absolute",
+        "crop": "one",
+        "every": 5,
+        "identity_distance": "left out",
+        "clips": {"a": {"frames": 1}, "b": {"frames": 1}},
+        "overall": {who: figures | {"akd": 2.0} for who in ("model", "copy")},
+        "by_clip": {
+            "a": {"model": figures | {"akd": 2.0}, "copy": figures | {"akd": 3.0}},
+            "b": {"model": figures, "copy": figures},  # no prediction had a face
+        },
+    }
+    rows = [row for row in reenactment.markdown(results).splitlines() if row.startswith(("| a |", "| b |"))]
+    assert len(rows) == 2
+    assert rows[0].count("|") == rows[1].count("|")
+
+
+def test_groups_without_pictures_are_left_out_and_further_stills_are_a_group(
+    portrait: np.ndarray, finder: FaceFinder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # what `prepare faces` makes has no split "photo"
+    _write_pack(tmp_path / "pack", portrait, finder, "val", "val")
+    _write_pack(tmp_path / "senate", portrait, finder, "val", "val", "train")
+    out = tmp_path / "out"
+    common = ["--zoo", str(ZOO), "--pack", str(tmp_path / "pack"), "--threads", "1", "--out", str(out)]
+    stills = ["--stills", str(tmp_path / "senate"), "--levels", "none"]
+    main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, *stills])
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["groups"]) == {"held-out stills", "senate stills"}
+    assert results["groups"]["senate stills"]["none"]["real"] == 2
+    with pytest.raises(ValueError, match="no level 'h265-20'"):
+        main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, "--levels", "h265-20"])
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, "--groups", "video"])
+
+
+def test_calibration_compares_only_levels_that_both_classes_have() -> None:
+    def scored(family: str, level: str, *scores: float) -> Scored:
+        return Scored("own output", family, level, np.array(scores), np.array([family] * len(scores)))
+
+    both = [scored(REAL, "none", 0.1, 0.2), scored("own", "none", 0.9, 0.8)]
+    # reals that were degraded, and no fakes: called fake by mistake, but beside nothing
+    alone = scored(REAL, "degraded", 0.99, 0.97)
+    with_alone, without = (
+        Results("some", 0.5, of).calibration("own output") for of in ([*both, alone], both)
+    )
+    assert with_alone.error == without.error == pytest.approx(0.15)
+
+
+def test_evaluate_fwa_writes_everything(
+    video: Path, portrait: np.ndarray, finder: FaceFinder, tmp_path: Path
+) -> None:
+    _write_pack(tmp_path / "pack", portrait, finder, "val", "val", "photo", "photo")
     other = tmp_path / "other.avi"
     other.write_bytes(video.read_bytes())
     common = ["--zoo", str(ZOO), "--clips", str(video), str(other), "--every", "5", "--threads", "1"]

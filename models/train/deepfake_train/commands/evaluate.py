@@ -41,6 +41,7 @@ def _evaluate_fwa(arguments: argparse.Namespace) -> None:
         arguments.out,
         animator=arguments.animator or arguments.zoo / "fomm-lite",
         groups=arguments.groups,
+        stills=arguments.stills,
         levels=arguments.levels,
         every=arguments.every,
         portraits=arguments.portraits,
@@ -55,6 +56,7 @@ def add(commands: Commands) -> None:
     kinds = evaluate.add_subparsers(required=True)
     fomm = kinds.add_parser("fomm", help="a motion model (FOMM or X2Face) on talking heads")
     _add_common(fomm)
+    fomm.add_argument("--clips", type=Path, nargs="+", required=True, help="videos of one face each")
     fomm.add_argument(
         "--lpips-weights",
         type=Path,
@@ -72,6 +74,13 @@ def add(commands: Commands) -> None:
     fomm.set_defaults(run=_evaluate_fomm)
     fwa = kinds.add_parser("fwa", help="a classifier on real pictures and fakes of several families")
     _add_common(fwa)
+    fwa.add_argument(
+        "--clips",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="videos of one face each, for the groups video and own",
+    )
     fwa.add_argument("--pack", type=Path, required=True, help="folder of the packed faces")
     fwa.add_argument(
         "--animator", type=Path, help="motion model of the own output; left out: fomm-lite of the zoo"
@@ -79,6 +88,14 @@ def add(commands: Commands) -> None:
     groups = ("held-out", "camera", "video", "own")
     fwa.add_argument(
         "--groups", nargs="+", choices=groups, default=groups, help="of pictures; all if left out"
+    )
+    fwa.add_argument(
+        "--stills",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="further pack, whose held-out faces are a group of their own; may be given again",
     )
     fwa.add_argument(
         "--levels",
@@ -93,7 +110,6 @@ def add(commands: Commands) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the zoo")
     parser.add_argument("--zoo", type=Path, required=True, help="where the face networks are")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="videos of one face each")
     parser.add_argument("--every", type=int, default=5, help="frames from one that is used to the next")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--threads", type=int, default=2)

@@ -7,6 +7,7 @@ face's box over the clip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,15 @@ class Clip(NamedTuple):
     frames: list[Frame]
     without_face: int
     outside: int
+
+
+def different_names(paths: Sequence[Path]) -> None:
+    """Raises ``ValueError`` if two clips have the same name: their figures could not be told apart."""
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        other = by_name.setdefault(path.stem, path)
+        if other is not path:
+            raise ValueError(f"{other} and {path} have the same name: rename one of them")
 
 
 def read_clip(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -42,9 +43,29 @@ def compress(pictures: Sequence[Picture], level: str, *, moving: bool) -> list[P
     raise ValueError(f"no level '{level}'")
 
 
+def checked(level: str) -> str:
+    """The same; raises ``ValueError`` if there is no such level."""
+    kind, _, quality = level.partition("-")
+    most = {"jpeg": 100, "h264": 51}.get(kind, -1)
+    if level != "none" and not (quality.isdecimal() and int(quality) <= most):
+        raise ValueError(f"no level '{level}': none, jpeg-0 to jpeg-100, h264-0 to h264-51")
+    return level
+
+
+@cache
+def _has_h264() -> bool:
+    """Whether GStreamer is there with all that the pipeline needs."""
+    if shutil.which("gst-launch-1.0") is None or shutil.which("gst-inspect-1.0") is None:
+        return False
+    return all(
+        subprocess.run(["gst-inspect-1.0", "--exists", element], check=False).returncode == 0
+        for element in ("rawvideoparse", "x264enc", "h264parse", "avdec_h264")
+    )
+
+
 def available(level: str) -> bool:
     """Whether the machine has what the level needs."""
-    return not level.startswith("h264") or shutil.which("gst-launch-1.0") is not None
+    return not level.startswith("h264") or _has_h264()
 
 
 def jpeg(picture: Picture, quality: int) -> Picture:

@@ -15,7 +15,8 @@ from ..faces import FaceFinder, Picture
 from ..fakes import MILD, Pack, degrade
 from . import classification, plots, suspects
 from .classification import Scores
-from .compression import LEVELS, available, compress
+from .clips import different_names
+from .compression import LEVELS, available, checked, compress
 from .detector import Detector
 from .suspects import REAL, Suspects
 from .tables import number, table, write_results
@@ -24,7 +25,7 @@ DEGRADATIONS = {"degraded mildly": MILD, "degraded": 1.0}
 """Levels beside those of compression: what training puts pictures through, by strength."""
 
 GROUPS = ("held-out", "camera", "video", "own")
-"""What can be asked for: stills of two splits, videos, the output of our own animator."""
+"""What can be asked for: stills of the pack's splits ``val`` and ``photo``, videos, our own output."""
 
 UNTOUCHED = "none"
 MEASURES = {"auc": "AUC", "eer": "EER", "ap": "AP", "recall_at_1": "recall at 1 %", "recall_at_5": "at 5 %"}
@@ -107,10 +108,16 @@ class Results:
         }
 
     def calibration(self, group: str) -> classification.Calibration:
-        """Over all families and levels of a group."""
-        real = _join(of.scores for of in self._scored if of.group == group and of.family == REAL)
-        fake = _join(of.scores for of in self._scored if of.group == group and of.family != REAL)
-        return classification.calibration(real, fake)
+        """Over all families of a group, at the levels at which it has both real pictures and fakes."""
+        of_group = [of for of in self._scored if of.group == group and len(of.scores)]
+        real, fake = (
+            {of.level for of in of_group if (of.family == REAL) is wanted} for wanted in (True, False)
+        )
+        both = [of for of in of_group if of.level in real & fake]
+        return classification.calibration(
+            _join(of.scores for of in both if of.family == REAL),
+            _join(of.scores for of in both if of.family != REAL),
+        )
 
     def _at(self, group: str, level: str) -> dict[str, Any]:
         real = self.frames(group, REAL, level)
@@ -147,6 +154,7 @@ def evaluate_fwa(
     *,
     animator: Path,
     groups: Sequence[str] = GROUPS,
+    stills: Sequence[Path] = (),
     levels: Sequence[str] = LEVELS,
     every: int = 5,
     portraits: int = 40,
@@ -154,23 +162,33 @@ def evaluate_fwa(
 ) -> dict[str, Any]:
     """Writes ``results.json``, ``results.md``, ``scores.npz`` and plots; returns the results.
 
-    ``animator`` is the motion model of which the detector's own-output family is made.
+    ``animator`` is the motion model of which the detector's own-output family is made. The held-out faces of
+    each pack in ``stills`` are a group of their own. Groups without pictures are left out, which is printed.
+    Raises ``ValueError`` for levels that do not exist, clips of the same name and where nothing is left.
     """
     detector, finder, faces = Detector(model, threads), FaceFinder(zoo), Pack(pack)
-    asked = list(dict.fromkeys((UNTOUCHED, *levels)))  # the tables need what was not compressed
+    asked = list(dict.fromkeys((UNTOUCHED, *map(checked, levels))))  # the tables need what was not compressed
     levels = [level for level in asked if available(level)]
-    read = [suspects.footage(path, finder, every=every) for path in clips]
-    footage = [clip for clip in read if clip.pictures]
-    own = Animator(animator, threads)
-    sources = {
-        "held-out": suspects.stills(faces, "val", "held-out stills"),
-        "camera": suspects.stills(faces, "photo", "camera stills"),
-        "video": suspects.videos(footage),
-        "own": suspects.own_output(own, finder, faces, footage, portraits=portraits),
-    }
+    different_names(clips)
+    footage: list[suspects.Footage] = []
+    if {"video", "own"} & set(groups):
+        footage = [suspects.footage(path, finder, every=every) for path in clips]
+    seen = [clip for clip in footage if clip.pictures]
+    sources: dict[str, Iterable[Suspects]] = {}
+    for group, split in (("held-out", "val"), ("camera", "photo")):
+        if group in groups:
+            sources[group] = suspects.stills(faces, split, f"{group} stills")
+    for folder in stills:
+        sources[str(folder)] = suspects.stills(Pack(folder), "val", f"{folder.name} stills")
+    if "video" in groups:
+        sources["video"] = suspects.videos(seen)
+    if "own" in groups and seen:
+        sources["own"] = suspects.own_output(
+            Animator(animator, threads), finder, faces, seen, portraits=portraits
+        )
     scored, digest = [], Digest()
-    for group in groups:
-        for of in sources[group]:
+    for source in sources.values():
+        for of in source:
             digest.add(of)
             for level in (*levels, *DEGRADATIONS) if not of.moving else levels:
                 scored.append(
@@ -178,12 +196,13 @@ def evaluate_fwa(
                 )
             if not of.moving or of.family == REAL:
                 print(f"{of.group}, {of.family}: {len(of.pictures)} pictures", flush=True)
+    scored = _of_both_classes(scored)
     results = Results(detector.name, detector.threshold, scored)
     content = {
         "model": detector.name,
         "threshold": detector.threshold,
         "animator": animator.name,
-        "videos": {clip.name: len(clip.pictures) for clip in read},
+        "videos": {clip.name: len(clip.pictures) for clip in footage},
         "every": every,
         "not_available": [level for level in asked if level not in levels],
         "groups": results.as_dictionary(),
@@ -196,6 +215,21 @@ def evaluate_fwa(
     _save_scores(scored, out / "scores.npz")
     _plot(results, out)
     return content
+
+
+def _of_both_classes(scored: Sequence[Scored]) -> list[Scored]:
+    """Without groups that lack real pictures or fakes."""
+    kept = []
+    for group in dict.fromkeys(of.group for of in scored):
+        of_group = [of for of in scored if of.group == group]
+        filled = [of for of in of_group if len(of.scores)]
+        if len({of.family == REAL for of in filled}) == 2:
+            kept += filled
+        else:
+            print(f"{group}: left out, as there are not both real pictures and fakes", flush=True)
+    if not kept:
+        raise ValueError("no group has both real pictures and fakes: nothing to evaluate")
+    return kept
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -213,6 +247,9 @@ def markdown(content: dict[str, Any]) -> str:
         "... and fakes (found):",
         "",
         _level_table(content, lambda of: of["frame"].get("recall_at_threshold")),
+        "Training fits calibration and threshold on held-out stills of its packs (split val): what is said "
+        "of them here flatters.",
+        "",
         "Expected calibration error, both classes weighing the same, all families and levels: "
         + "; ".join(f"{group} {number(of)}" for group, of in content["calibration_error"].items())
         + ".",

@@ -18,7 +18,7 @@ from ..animate import Animator, X2FaceAnimator
 from ..faces import FaceFinder, Picture, Points
 from ..manifest import read
 from . import expressions, pictures
-from .clips import Clip, read_clip
+from .clips import Clip, different_names, read_clip
 from .identity import Embed, Embedding, identity_distance, network_embedding, vgg_embedding
 from .lpips import Floats, Lpips, VggFeatures, read_linear_weights
 from .tables import number, table, write_results
@@ -146,9 +146,11 @@ def evaluate_fomm(
 ) -> dict[str, Any]:
     """Writes ``results.json``, ``results.md`` and, if asked, a sheet of samples; returns the results.
 
-    ``model`` may be of kind x2face as well, which is moved by the driving frame as it is.
+    ``model`` may be of kind x2face as well, which is moved by the driving frame as it is. Raises
+    ``ValueError`` for clips of the same name, and if no clip is of use.
     """
     weights = weights or Weights()
+    different_names(clips)
     finder, manifest = FaceFinder(zoo), read(model)
     kind = X2FaceAnimator if manifest["model"]["kind"] == "x2face" else Animator
     animator = kind(model, threads)
@@ -175,6 +177,8 @@ def evaluate_fomm(
             judge.compare(source, truth, copied)
         of_model[clip.name], of_copy[clip.name] = moved, copied
         samples.append((clip, predictions))
+    if not of_model:
+        raise ValueError("none of the clips has two frames with a face: nothing to evaluate")
     results = {
         "model": manifest["model"]["name"],
         "crop": "one square a clip",
@@ -209,7 +213,7 @@ def markdown(results: dict[str, Any]) -> str:
         [
             clip,
             str(results["clips"][clip]["frames"]),
-            *(number(of[who][key], NAMES[key][1]) for key in short for who in ("model", "copy")),
+            *(number(of[who].get(key), NAMES[key][1]) for key in short for who in ("model", "copy")),
         ]
         for clip, of in results["by_clip"].items()
     ]

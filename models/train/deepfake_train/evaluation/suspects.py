@@ -60,6 +60,8 @@ def stills(pack: Pack, split: str, group: str, families: Sequence[str] = FAMILIE
     names = [pack.name(index) for index in indices]
     faces = [pack[index] for index in indices]
     points = [face.points[list(USED)] for face in faces]
+    if len(faces) < 2:  # a swap needs another one
+        return
     yield Suspects(group, REAL, [face.picture for face in faces], points, names, moving=False)
     donors = most_alike([face_colour(face.picture, face.points) for face in faces])
     for family in families:
