@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .faces import FaceFinder, Picture, Points, square
 from .manifest import read
 from .measure import session
+from .video import frames
 
 Floats = NDArray[np.float32]
 
@@ -121,7 +122,7 @@ def animate_sheet(
     crop = rule.crop(picture.astype(np.uint8), points)
     puppets = [_puppet(zoo / model, crop) for model in models]
     window, columns = None, [np.vstack([crop] * (1 + len(models)))]
-    for frame in _frames(video, every):
+    for _, frame in frames(video, every):
         points = finder.points(frame)
         if points is None:
             continue
@@ -147,17 +148,6 @@ def _puppet(folder: Path, portrait: Picture) -> Callable[[Picture], Picture]:
         return animator.render(encoded, source, relative_motion(source, driving, kept[0]))
 
     return move
-
-
-def _frames(video: Path, every: int) -> Iterator[Picture]:
-    capture, index = cv2.VideoCapture(str(video)), 0
-    while True:
-        good, frame = capture.read()
-        if not good:
-            return
-        if index % every == 0:
-            yield frame.astype(np.uint8)
-        index += 1
 
 
 def _tensor(crop: Picture) -> Floats:

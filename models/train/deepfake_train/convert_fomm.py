@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -144,13 +145,16 @@ def convert_fomm(
     )
 
 
-def write_random_fomm(out: Path, *, preset: str, seed: int) -> None:
+def write_random_fomm(
+    out: Path, *, preset: str, seed: int, align_corners: bool = True, half: bool = True
+) -> None:
     """Writes a model with random weights, named after the folder."""
     write_fomm(
-        random_fomm(PRESETS[preset], seed),
+        random_fomm(replace(PRESETS[preset], align_corners=align_corners), seed),
         out,
         name=out.name,
         summary=f"First-order motion model of the widths '{preset}' with random weights, for measurements.",
         licence="MIT OR Apache-2.0",
         origin=f"Random numbers from seed {seed}; nobody trained it, and its pictures show nothing.",
+        half=half,
     )

@@ -7,17 +7,15 @@ from pathlib import Path
 import onnx
 
 from .half_precision import half_trunk
-from .manifest import Manifest, half_role, square_input
-
-# false alarms on hard held-out pictures, 5 % and 10 %: see the model card
-THRESHOLD = 0.874
-UNCERTAIN = 0.811
-LICENCE = "(MIT OR Apache-2.0) AND BSD-3-Clause"
-ORIGIN = (
-    "Trained by this project on 1,973 synthetic faces, camera portraits (CC0), talkers of the GRID corpus "
-    "(Cooke, Barker, Cunningham, Shao 2006, CC BY 4.0) and a webcam video (MIT) with fakes made on the way; "
-    "the trunk starts from torchvision's MobileNetV2 ImageNet weights."
+from .manifest import (
+    UNKNOWN_LICENCE,
+    Manifest,
+    converted_from,
+    half_role,
+    licence_text,
+    square_input,
 )
+
 # fitted by deepfake_train.crop_fit
 CROP = {"scale": 1.51, "shift": [0.0, -0.046], "border": "mirror"}
 
@@ -26,16 +24,17 @@ def convert_fwa(
     weights: Path,
     out: Path,
     *,
-    name: str = "fwa-lite",
-    licence: str = LICENCE,
-    origin: str = ORIGIN,
-    threshold: float = THRESHOLD,
-    uncertain: float = UNCERTAIN,
+    threshold: float,
+    uncertain: float,
+    licence: str = UNKNOWN_LICENCE,
+    origin: str | None = None,
+    half: bool = True,
 ) -> None:
     """Checks names and shapes, gives the graph the fixed ones; writes both precisions and the manifest.
 
-    Scores from ``uncertain`` to ``threshold`` are neither real nor fake. By default both are those of the
-    model in the zoo; another training prints its own. So are name, licence and origin: `export` gives others.
+    Scores from ``uncertain`` to ``threshold`` are neither real nor fake; training prints both. The model is
+    named after its folder. Left out, the licence is not known and the origin is the file. A ``LICENCE`` that
+    lies in the folder stays.
     """
     if not 0 < uncertain <= threshold < 1:
         raise ValueError(f"0 < uncertain <= threshold < 1 expected, not {uncertain} and {threshold}")
@@ -48,16 +47,22 @@ def convert_fwa(
     _rename(model.graph, model.graph.input[0].name, "input")
     _rename(model.graph, model.graph.output[0].name, "logit")
     onnx.checker.check_model(model, full_check=True)
+    name, origin = out.resolve().name, origin or converted_from(weights)
     out.mkdir(parents=True, exist_ok=True)
+    files = {"network": "fwa-lite.onnx"}
     onnx.save(model, out / "fwa-lite.onnx")
-    onnx.save(half_trunk(model), out / "fwa-lite-fp16.onnx")
+    if half:
+        files[half_role("network")] = "fwa-lite-fp16.onnx"
+        onnx.save(half_trunk(model), out / "fwa-lite-fp16.onnx")
+    if not (out / "LICENCE").exists():
+        (out / "LICENCE").write_text(licence_text(name, licence, origin), encoding="utf-8")
     Manifest(
         name=name,
         kind="fwa",
         summary="Finds faces that were warped and blended into a picture (face warping artifacts).",
         licence=licence,
         origin=origin,
-        files={"network": "fwa-lite.onnx", half_role("network"): "fwa-lite-fp16.onnx"},
+        files=files,
         sections={
             "input": square_input(224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
             "crop": CROP,

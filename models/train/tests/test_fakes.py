@@ -13,6 +13,7 @@ cv2 = pytest.importorskip("cv2", reason="OpenCV is only in the training environm
 from drawn_face import MIDDLE, SIDE, face  # noqa: E402
 
 from deepfake_train import fakes  # noqa: E402
+from deepfake_train.fakes.camera import finish  # noqa: E402
 from deepfake_train.fakes.geometry import USED  # noqa: E402
 from deepfake_train.fakes.pack import write_pack  # noqa: E402
 
@@ -105,6 +106,20 @@ def test_the_camera_keeps_size_and_place() -> None:
         assert taken.shape == real.picture.shape
         a, b = (cv2.GaussianBlur(x, (0, 0), 6).astype(float)[..., 1].ravel() for x in (taken, real.picture))
         assert np.corrcoef(a, b)[0, 1] > 0.1, seed
+
+
+def test_finishing_lifts_shadows_and_keeps_places() -> None:
+    dark = face().picture.astype(np.float32)
+    dark[:, : dark.shape[1] // 2] *= 0.3
+    lifted = 0
+    for seed in range(20):
+        finished = finish(np.random.default_rng(seed), dark)
+        assert finished.shape == dark.shape
+        assert 0 <= finished.min() <= finished.max() <= 255
+        lifted += finished[:, : dark.shape[1] // 2].mean() > 1.1 * dark[:, : dark.shape[1] // 2].mean()
+        a, b = (cv2.GaussianBlur(x, (0, 0), 2).astype(float)[..., 1].ravel() for x in (finished, dark))
+        assert np.corrcoef(a, b)[0, 1] > 0.5, seed
+    assert 5 < lifted < 20, "sometimes, not always"
 
 
 def test_pack_gives_back_what_was_packed(tmp_path: Path) -> None:

@@ -188,6 +188,10 @@ def test_what_is_said_of_a_checkpoint_is_written(tmp_path: Path) -> None:
     assert (out / "README.md").read_text(encoding="utf-8") == "by hand"
     with pytest.raises(SystemExit, match="--name is of a checkpoint"):
         main(["convert", "fomm", "--random", "1", "--out", str(out), "--name", "mine"])
+    switches = ["--preset", "tiny", "--no-half", "--no-align-corners"]
+    main(["convert", "fomm", "--random", "1", "--out", str(tmp_path / "random"), *switches])
+    assert read(tmp_path / "random")["fomm"]["align_corners"] is False
+    assert not list((tmp_path / "random").glob("*-fp16.onnx"))
 
 
 def test_configuration_is_read_off_the_shapes() -> None:

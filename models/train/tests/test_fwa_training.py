@@ -122,7 +122,8 @@ def test_frozen_layers_stay_and_the_others_learn(sources: Sources) -> None:
     before = [{key: tensor.clone() for key, tensor in state.items()} for state in before]
     training.step(0, 1e-2)
     changed = [
-        any(not torch.equal(state[key], parameter) for key, parameter in layer.named_parameters())
+        # statistics of norms are part of the state, and no parameters
+        any(not torch.equal(state[key], tensor) for key, tensor in layer.state_dict().items())
         for layer, state in zip(training.network.features, before, strict=True)
     ]
     assert changed[:2] == [False, False]
@@ -237,7 +238,7 @@ def test_command_trains_and_its_result_is_converted(sources: Sources, tmp_path: 
     main([*command, "--steps", "10", "--batch", "4", "--held-out", "3"])
     assert (tmp_path / "run" / "losses.png").exists()
     with pytest.raises(ValueError, match=r"\[N, 3, 224, 224\]"):
-        convert_fwa(tmp_path / "run" / "fwa-lite.onnx", tmp_path / "zoo")
+        convert_fwa(tmp_path / "run" / "fwa-lite.onnx", tmp_path / "zoo", threshold=0.6, uncertain=0.4)
 
 
 def test_a_network_of_full_size_is_converted_with_its_threshold(tmp_path: Path) -> None:
@@ -249,3 +250,32 @@ def test_a_network_of_full_size_is_converted_with_its_threshold(tmp_path: Path) 
     assert section["threshold"] == 0.6
     assert section["uncertain"] == [0.4, 0.6]
     assert (tmp_path / "zoo" / "fwa-lite-fp16.onnx").exists()
+    # whose weights they are nobody said
+    model = manifest.read(tmp_path / "zoo")["model"]
+    assert (model["name"], model["licence"]) == ("zoo", manifest.UNKNOWN_LICENCE)
+    assert "full.onnx" in model["origin"]
+    assert "whoever published" in (tmp_path / "zoo" / "LICENCE").read_text(encoding="utf-8")
+
+
+def test_what_is_said_of_a_classifier_stands_in_its_manifest(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    onnx.save(mobilenet_graph(MobileNet(PRESETS["full"], norm=False)), tmp_path / "full.onnx")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "LICENCE").write_text("my terms", encoding="utf-8")
+    arguments = ["--weights", str(tmp_path / "full.onnx"), "--out", str(tmp_path / "mine"), "--no-half"]
+    said = ["--licence", "MIT", "--origin", "Trained by me."]
+    main(["convert", "fwa", *arguments, "--threshold", "0.6", "--uncertain", "0.4", *said])
+    model = manifest.read(tmp_path / "mine")
+    assert (model["model"]["licence"], model["model"]["origin"]) == ("MIT", "Trained by me.")
+    assert [file["role"] for file in model["file"]] == ["network"]
+    assert not (tmp_path / "mine" / "fwa-lite-fp16.onnx").exists()
+    assert (tmp_path / "mine" / "LICENCE").read_text(encoding="utf-8") == "my terms"
+    with pytest.raises(SystemExit, match="threshold"):
+        main(["convert", "fwa", *arguments])
+
+
+def test_blending_wants_its_share_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in ("old.onnx", "old.onnx=1.5", "old.onnx=0"):
+        with pytest.raises(SystemExit):
+            main(["train", "fwa", "--run", "run", "--pack", "pack", "--blend", given])
+        assert "GRAPH=SHARE" in capsys.readouterr().err

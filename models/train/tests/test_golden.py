@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepfake_train.__main__ import main
 from deepfake_train.golden import LARGEST_FILE, Seeded, cases, random_values, read_case, thinning, write_case
 from deepfake_train.manifest import read
 from deepfake_train.measure import session
@@ -14,6 +15,14 @@ from deepfake_train.measure import session
 TRAIN = Path(__file__).resolve().parents[1]
 ZOO, GOLDEN = TRAIN.parent / "zoo", TRAIN / "golden"
 CASES = cases(GOLDEN)
+
+
+def test_measure_times_the_graphs_of_a_model_and_not_their_twins(capsys: pytest.CaptureFixture[str]) -> None:
+    golden = ["--golden", str(GOLDEN), "--zoo", str(ZOO), "--threads", "1", "--seconds", "0.1"]
+    main(["measure", "--model", "fwa-lite", *golden])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("fwa-lite: median ")
 
 
 def test_every_graph_of_the_zoo_has_a_case() -> None:

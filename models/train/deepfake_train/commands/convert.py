@@ -29,20 +29,37 @@ def _convert_fomm(arguments: argparse.Namespace) -> None:
     elif labels:
         raise SystemExit(f"--{next(iter(labels))} is of a checkpoint, not of random weights")
     else:
-        write_random_fomm(arguments.out, preset=arguments.preset, seed=arguments.random)
+        write_random_fomm(
+            arguments.out,
+            preset=arguments.preset,
+            seed=arguments.random,
+            align_corners=arguments.align_corners,
+            half=arguments.half,
+        )
 
 
 def _convert_fwa(arguments: argparse.Namespace) -> None:
     if arguments.network == "resnet-50":
+        if arguments.threshold is not None or arguments.uncertain is not None or arguments.origin is not None:
+            raise SystemExit("--threshold, --uncertain and --origin are of --network lite")
         from ..convert_resnet import convert_classifier
 
         convert_classifier(arguments.weights, arguments.out, network="fwa", **_licence_and_half(arguments))
         return
     from ..convert_fwa import convert_fwa
 
-    chosen = {"threshold": arguments.threshold, "uncertain": arguments.uncertain}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    convert_fwa(arguments.weights, arguments.out, **given)
+    if arguments.threshold is None or arguments.uncertain is None:
+        raise SystemExit(
+            "--threshold and --uncertain are needed; training prints them, and export knows them"
+        )
+    convert_fwa(
+        arguments.weights,
+        arguments.out,
+        threshold=arguments.threshold,
+        uncertain=arguments.uncertain,
+        origin=arguments.origin,
+        **_licence_and_half(arguments),
+    )
 
 
 def _convert_dsp_fwa(arguments: argparse.Namespace) -> None:
@@ -144,6 +161,7 @@ def add(commands: Commands) -> None:
     fwa.add_argument("--weights", type=Path, required=True)
     fwa.add_argument("--threshold", type=float, help="lite: score from which on a face is fake")
     fwa.add_argument("--uncertain", type=float, help="lite: score below which a face is real")
+    fwa.add_argument("--origin", help="lite: who trained it on what; left out: the file and its SHA-256")
     fwa.add_argument("--out", type=Path, required=True)
     _add_published(fwa)
     fwa.set_defaults(run=_convert_fwa)

@@ -28,6 +28,7 @@ def _golden_x2face(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    from ..manifest import half_role
     from ..measure import golden_inputs, latencies
 
     plain = {}
@@ -37,12 +38,19 @@ def _measure(arguments: argparse.Namespace) -> None:
 
         model = load_fomm(arguments.plain_weights, align_corners=True)
         plain = {role: graph.SerializeToString() for role, graph in fomm_graphs(model, plain=True).items()}
-    for path in sorted(arguments.zoo.glob(f"{arguments.model}/*.onnx")):
+    # half-precision twins are for GPUs
+    graphs = [
+        path
+        for path in arguments.zoo.glob(f"{arguments.model}/*.onnx")
+        if not path.stem.endswith(half_role(""))
+    ]
+    for path in sorted(graphs):
         models = {path.stem: path}
         if path.stem in plain:
             models[f"{path.stem} without rewrites"] = plain[path.stem]
         inputs = golden_inputs(arguments.golden, arguments.model, path.stem)
-        for name, result in latencies(models, inputs, threads=arguments.threads).items():
+        found = latencies(models, inputs, threads=arguments.threads, seconds=arguments.seconds)
+        for name, result in found.items():
             print(f"{name}: median {result.median:.1f} ms, fastest {result.fastest:.1f} ms")
 
 
@@ -83,6 +91,7 @@ def add(commands: Commands) -> None:
     measure.add_argument("--zoo", type=Path, required=True)
     measure.add_argument("--golden", type=Path, required=True)
     measure.add_argument("--threads", type=int, default=2)
+    measure.add_argument("--seconds", type=float, default=5.0, help="a graph")
     measure.add_argument(
         "--plain-weights", type=Path, help="a FOMM checkpoint: also time it without rewrites"
     )

@@ -14,10 +14,17 @@ def _weighted(text: str) -> tuple[Path, float]:
     return Path(folder), float(weight or 1)
 
 
+def _share(text: str) -> tuple[Path, float]:
+    graph, equals, share = text.rpartition("=")
+    if not equals or not 0 < float(share) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not GRAPH=SHARE with a share between 0 and 1")
+    return Path(graph), float(share)
+
+
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ..training.fwa import GRAPH, FwaSettings, FwaTraining
+    from ..training.fwa import FwaSettings, FwaTraining
     from ..training.fwa_data import Sources
     from ..training.loop import Schedule, run
 
@@ -62,10 +69,8 @@ def _train(arguments: argparse.Namespace) -> None:
         print(f"{level}: {100 * alarms:.1f} % false alarms, calibration error {error:.3f}")
         for family, values in found.items():
             print(f"  {family}: AUC {values['area under curve']:.3f}, recall {100 * values['recall']:.1f} %")
-    print(
-        f"python -m deepfake_train convert fwa --weights {arguments.run_folder / GRAPH} "
-        f"--threshold {report['threshold']:.3f} --uncertain {report['uncertain from']:.3f} --out FOLDER"
-    )
+    print(f"threshold {report['threshold']:.3f}, uncertain from {report['uncertain from']:.3f}")
+    print(f"python -m deepfake_train export {arguments.run_folder} --out FOLDER")
 
 
 def add(kinds: Commands) -> None:
@@ -93,7 +98,7 @@ def add(kinds: Commands) -> None:
     fwa.add_argument("--start", type=Path, help="graph of the zoo (.onnx) to go on from, or a trunk (.npz)")
     fwa.add_argument(
         "--blend",
-        type=_weighted,
+        type=_share,
         metavar="GRAPH=SHARE",
         help="in the end, take that share of the weights from a graph that was gone on from",
     )

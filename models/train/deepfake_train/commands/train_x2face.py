@@ -58,7 +58,8 @@ def _train(arguments: argparse.Namespace) -> None:
     done = run(training, arguments.out, schedule, settings)
     weights = arguments.out / "x2face.pth"
     torch.save({"state_dict": training.averaged().state_dict()}, weights)
-    print(f"{done} of {schedule.steps} steps; averaged weights, as `convert x2face` takes them, in {weights}")
+    print(f"{done} of {schedule.steps} steps; averaged weights in {weights}")
+    print(f"python -m deepfake_train export {weights.parent} --out FOLDER")
 
 
 def add(kinds: Commands) -> None:

@@ -3,7 +3,8 @@
 Pictures made by a generator are sharp and textured all over the face, so that a classifier that knows no
 others takes the smooth skin of a real photo beside its sharp hair and background for a pasted face. Cameras
 make such pictures every day: their denoiser smears what has little contrast and keeps what has much, their
-sharpening adds bright seams, the lens blurs what is out of focus, light is coloured and stops at an edge.
+sharpening adds bright seams, the lens blurs what is out of focus, light is coloured and stops at an edge, and
+what is to please is finished with evened brightness and strong colours.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def shoot(rng: np.random.Generator, picture: Picture, points: Points) -> Picture
         whole = treat(rng, whole)
     elif kind < 0.82:
         whole = wobble(rng, whole, 5, picture.shape[1] * rng.uniform(0.002, 0.012))
+    if rng.random() < 0.35:
+        whole = finish(rng, whole)
     result = to_bytes(whole)
     if rng.random() < 0.25:  # a small picture, enlarged
         result = resample(rng, result, rng.uniform(0.4, 0.9)).astype(np.uint8)
@@ -133,6 +136,26 @@ def smooth_skin(rng: np.random.Generator, picture: Floats) -> Floats:
     skin = cv2.GaussianBlur(skin, (0, 0), rng.uniform(2, 6)).astype(np.float32)
     smooth = cv2.bilateralFilter(to_bytes(picture), 7, rng.uniform(20, 60), rng.uniform(2, 4))
     return blend(picture, smooth.astype(np.float32), skin * np.float32(rng.uniform(0.5, 1.0)))
+
+
+def finish(rng: np.random.Generator, picture: Floats) -> Floats:
+    """What phones and people do for effect: brightness evened out place by place, which draws bright seams
+    about dark hair and lifts what lies in shadow; local contrast; strong colours."""
+    luma, red, blue = cv2.split(cv2.cvtColor(to_bytes(picture), cv2.COLOR_BGR2YCrCb))
+    if rng.random() < 0.7:
+        tiles = int(rng.integers(2, 9))
+        evened = cv2.createCLAHE(rng.uniform(1.0, 4.0), (tiles, tiles)).apply(luma)
+        share = rng.uniform(0.3, 1.0)
+        luma = cv2.addWeighted(luma, 1 - share, evened, share, 0)
+    if rng.random() < 0.6:
+        wide = cv2.GaussianBlur(luma, (0, 0), rng.uniform(0.01, 0.05) * picture.shape[1])
+        amount = rng.uniform(0.2, 0.8)
+        luma = cv2.addWeighted(luma, 1 + amount, wide, -amount, 0)
+    result = cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2BGR).astype(np.float32)
+    if rng.random() < 0.6:
+        grey = result.mean(2, keepdims=True)
+        result = np.clip(grey + (result - grey) * np.float32(rng.uniform(0.7, 1.8)), 0, 255)
+    return result.astype(np.float32)
 
 
 def _mosaic(picture: Picture) -> Picture:

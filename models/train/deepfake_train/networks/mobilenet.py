@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnx
@@ -98,7 +99,7 @@ class MobileNet(nn.Module):
 
     def __init__(self, shape: Shape, *, norm: bool) -> None:
         super().__init__()
-        self.shape, self.norm = shape, norm
+        self.shape, self.norm, self._frozen = shape, norm, 0
         layers: list[nn.Module] = [_activated(3, shape.stem, 3, 2, 1, norm)]
         width = shape.stem
         self._taps: list[int] = []
@@ -124,10 +125,17 @@ class MobileNet(nn.Module):
         return self.classifier(self.even(torch.cat(read, 1).float()))
 
     def freeze(self, layers: int) -> None:
-        """Keeps the first layers of the trunk as they are."""
+        """Keeps the first layers of the trunk as they are, the statistics of their batch norms too."""
+        self._frozen = layers
         for layer in self.features[:layers]:
             for parameter in layer.parameters():
                 parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for layer in self.features[: self._frozen]:
+            layer.eval()
+        return self
 
 
 def normalise(pictures: Tensor) -> Tensor:

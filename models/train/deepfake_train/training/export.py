@@ -51,7 +51,6 @@ def export(
         convert_fwa(
             run / FWA,
             out,
-            name=out.resolve().name,
             licence=licence,
             origin=origin,
             threshold=report["threshold"],
