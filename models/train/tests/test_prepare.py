@@ -17,7 +17,7 @@ import cv2
 from deepfake_train.__main__ import main
 from deepfake_train.faces import FaceFinder
 from deepfake_train.preparation.head import Head, fit, read_head
-from deepfake_train.preparation.metadata import Metadata, split_of
+from deepfake_train.preparation.metadata import Metadata, fingerprint, split_of
 from deepfake_train.preparation.observation import NO_FACE, CutFinder, Observation
 from deepfake_train.preparation.tracks import (
     MOVED,
@@ -30,6 +30,7 @@ from deepfake_train.preparation.tracks import (
     runs,
     square_about,
 )
+from deepfake_train.preparation.videos import find_videos
 
 ROOT = Path(__file__).resolve().parents[3]
 ZOO = ROOT / "models" / "zoo"
@@ -126,14 +127,109 @@ def test_splits_are_by_identity_and_about_as_large_as_asked() -> None:
 
 def test_metadata_forgets_videos_that_were_not_finished(tmp_path: Path) -> None:
     metadata = Metadata(tmp_path)
-    metadata.add([{"clip": "a-000", "source": "a"}], {"source": "a", "dropped": {}, "kept": 3})
+    video = tmp_path / "a"
+    video.write_bytes(b"a video")
+    about = {"source": "a", "fingerprint": fingerprint(video), "dropped": {}, "kept": 3}
+    metadata.add([{"clip": "a-000", "source": "a"}], about)
     with (tmp_path / "metadata.jsonl").open("a") as file:
         file.write(json.dumps({"kind": "clip", "clip": "b-000", "source": "b"}) + '\n{"kind": "vid')
     again = Metadata(tmp_path)
-    assert again.is_done("a")
-    assert not again.is_done("b")
+    assert again.is_done("a", video)
+    assert not again.is_done("b", video)
     assert [line["clip"] for line in again.of("clip")] == ["a-000"]
     assert len((tmp_path / "metadata.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_video_is_not_taken_for_another_one_of_its_name(tmp_path: Path) -> None:
+    first, second = tmp_path / "first" / "1.mp4", tmp_path / "second" / "1.mp4"
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_text(f"a video of the {path.parent.name} person")
+    metadata = Metadata(tmp_path)
+    metadata.add([], {"source": "1.mp4", "fingerprint": fingerprint(first), "dropped": {}, "kept": 0})
+    with pytest.raises(ValueError, match=r"second/1\.mp4: '1\.mp4' stands in .*metadata\.jsonl"):
+        metadata.is_done("1.mp4", second)
+
+
+def test_names_begin_with_the_folder_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("A/1.mp4", "B/1.mp4", "B/deep/2.MP4", "B/text.txt", "3.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_videos([tmp_path / "A", tmp_path / "B", tmp_path / "3.mp4"])
+    assert [name for _, name in found] == ["A/1.mp4", "B/1.mp4", "B/deep/2.MP4", "3.mp4"]
+    monkeypatch.chdir(tmp_path / "A")
+    assert [name for _, name in find_videos([Path()])] == ["A/1.mp4"]
+    monkeypatch.chdir(tmp_path / "B" / "deep")
+    assert [name for _, name in find_videos([Path("..")])] == ["B/1.mp4", "B/deep/2.MP4"]
+
+
+def test_what_is_there_twice_or_not_at_all_is_refused(tmp_path: Path) -> None:
+    for name in ("a/in/1.mp4", "b/in/1.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"a/in/1\.mp4 and .*b/in/1\.mp4 would both be called 'in/1\.mp4'"):
+        find_videos([tmp_path / "a" / "in", tmp_path / "b" / "in"])
+    with pytest.raises(ValueError, match="is given twice"):
+        find_videos([tmp_path / "a", tmp_path / "a" / "in" / "1.mp4"])
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*misspelt, .*lost"):
+        find_videos([tmp_path / "a", tmp_path / "misspelt", tmp_path / "lost.mp4"])
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["folders", "files"])
+def test_folders_of_people_stand_for_them(portrait: np.ndarray, tmp_path: Path, single: bool) -> None:
+    wide = cv2.copyMakeBorder(portrait, 0, 0, 40, 40, cv2.BORDER_REPLICATE)
+    given = []
+    for person in ("one", "two"):
+        write_video(tmp_path / person / f"of-{person}.avi", [wide] * 4)
+        given.append(str(tmp_path / person / f"of-{person}.avi" if single else tmp_path / person))
+    out = tmp_path / "out"
+    main(
+        [
+            *("prepare", "videos", *given, "--zoo", str(ZOO), "--out", str(out), "--shortest", "3"),
+            *("--size", "32", "--split-by", "folder", "--held-out", "0"),
+        ]
+    )
+    clips = Metadata(out).of("clip")
+    assert [clip["identity"] for clip in clips] == ["one", "two"]
+    assert len({clip["clip"] for clip in clips}) == 2
+    assert all((out / clip["clip"] / "frames.npy").exists() for clip in clips)
+
+
+def test_clips_of_sources_whose_names_are_alike_are_kept_apart(portrait: np.ndarray, tmp_path: Path) -> None:
+    wide = cv2.copyMakeBorder(portrait, 0, 0, 40, 40, cv2.BORDER_REPLICATE)
+    for name in ("in/a/b-c.avi", "in/a-b/c.avi"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_video(tmp_path / name, [wide] * 4)
+    out = tmp_path / "out"
+    given = ("prepare", "videos", str(tmp_path / "in"), "--zoo", str(ZOO), "--out", str(out))
+    main([*given, "--shortest", "3", "--size", "32", "--held-out", "0"])
+    assert len(list(out.rglob("frames.npy"))) == 2
+
+
+def test_videos_that_cannot_be_read_are_reported_and_tried_again(
+    portrait: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = cv2.copyMakeBorder(portrait, 0, 0, 40, 40, cv2.BORDER_REPLICATE)
+    loading = tmp_path / "in" / "loading.avi"
+    loading.parent.mkdir()
+    loading.write_bytes(b"the rest is on its way")
+    out = tmp_path / "out"
+    arguments = ["prepare", "videos", str(tmp_path / "in"), "--zoo", str(ZOO), "--out", str(out)]
+    arguments += ["--shortest", "3", "--size", "32"]
+    with pytest.raises(SystemExit, match=r"1 of 1 videos are not readable: .*loading\.avi"):
+        main(arguments)
+    write_video(tmp_path / "in" / "whole.avi", [wide] * 4)
+    main(arguments)
+    assert "1 of 2 videos are not readable" in capsys.readouterr().out
+    write_video(loading, [wide] * 4)
+    main(arguments)
+    assert "not readable" not in capsys.readouterr().out
+    assert [line["source"] for line in Metadata(out).of("video")] == ["in/whole.avi", "in/loading.avi"]
+
+
+def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no videos in"):
+        main(["prepare", "videos", str(tmp_path), "--zoo", str(ZOO), "--out", str(tmp_path / "out")])
 
 
 def test_the_pose_of_a_head_is_recovered(tmp_path: Path) -> None:
@@ -185,9 +281,9 @@ def test_videos_become_clips_and_are_not_gone_through_again(portrait: np.ndarray
     lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
     (clip,) = [line for line in lines if line["kind"] == "clip"]
     videos = {line["source"]: line for line in lines if line["kind"] == "video"}
-    assert videos["empty.avi"]["dropped"] == {NO_FACE: 4}
-    assert videos["walk.avi"]["dropped"] == {NO_FACE: 3}
-    assert videos["broken.mp4"]["clips"] == 0
+    assert videos.keys() == {"in/empty.avi", "in/walk.avi"}
+    assert videos["in/empty.avi"]["dropped"] == {NO_FACE: 4}
+    assert videos["in/walk.avi"]["dropped"] == {NO_FACE: 3}
     assert (clip["frames"], clip["first_frame"], clip["licence"]) == (10, 0, "CC0-1.0")
     pictures = np.load(out / clip["clip"] / "frames.npy", mmap_mode="r")
     points = np.load(out / clip["clip"] / "landmarks.npy")
@@ -217,11 +313,11 @@ def test_stills_become_a_pack(portrait: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     centimetres = (mesh - mesh.mean(0)) / 10
     np.savez(tmp_path / "head.npz", can=centimetres, tri=np.array([[0, 1, 2]]))
-    out = tmp_path / "faces.npz"
+    out = tmp_path / "packs" / "faces.npz"  # the folder is made
     given = ["--zoo", str(ZOO), "--out", str(out), "--head", str(tmp_path / "head.npz")]
     main(["prepare", "stills", str(tmp_path / "in"), *given, "--licence", "CC0-1.0"])
     with np.load(out) as pack:
-        assert pack["names"].tolist() == ["a.png"]
+        assert pack["names"].tolist() == ["in/a.png"]
         decoded = cv2.imdecode(pack["data"][pack["off"][0] : pack["off"][1]], cv2.IMREAD_COLOR)
         assert decoded.shape == (288, 288, 3)
         points = pack["lm"][0] / 64 - 256
@@ -232,3 +328,5 @@ def test_stills_become_a_pack(portrait: np.ndarray, tmp_path: Path) -> None:
         fitted = pack["s"][0] * centimetres @ pack["R"][0].T + pack["t"][0]
         assert np.abs(fitted - points)[:, :2].mean() < 2
         assert str(pack["licence"]) == "CC0-1.0"
+    with pytest.raises(SystemExit, match="none of 1 pictures was kept"):
+        main(["prepare", "stills", str(tmp_path / "in" / "broken.png"), *given])

@@ -32,10 +32,12 @@ def _prepare_videos(arguments: argparse.Namespace) -> None:
         limits=Limits(smallest=arguments.smallest, presence=arguments.presence),
         cutting=Cutting(shortest=arguments.shortest, longest=arguments.longest),
     )
+    found = find_videos(arguments.videos)
+    _refuse_none("videos", found, arguments.videos)
     arguments.out.mkdir(parents=True, exist_ok=True)
     metadata, finder = Metadata(arguments.out), FaceFinder(arguments.zoo, threads=arguments.threads)
-    found = find_videos(arguments.videos)
-    todo = [(path, source) for path, source in found if not metadata.is_done(source)]
+    todo = [(path, source) for path, source in found if not metadata.is_done(source, path)]
+    unreadable: list[str] = []
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -46,7 +48,7 @@ def _prepare_videos(arguments: argparse.Namespace) -> None:
             except OSError:
                 length = 0
             task = progress.add_task(source, total=length or None)
-            prepare_video(
+            readable = prepare_video(
                 path,
                 source,
                 finder,
@@ -55,10 +57,17 @@ def _prepare_videos(arguments: argparse.Namespace) -> None:
                 how,
                 lambda done, task=task: progress.advance(task, done),
             )
+            if not readable:
+                unreadable.append(str(path))
             progress.remove_task(task)
             progress.advance(overall)
     _print_table(console, ("what became of them", "frames", "videos"), summary(metadata))
     console.print(f"{len(metadata.of('clip'))} clips in all")
+    if unreadable:
+        report = f"{len(unreadable)} of {len(found)} videos are not readable: {', '.join(unreadable)}"
+        if len(unreadable) == len(found):
+            raise SystemExit(report)
+        print(f"{report}; they will be tried again when the command is given again")
 
 
 def _prepare_stills(arguments: argparse.Namespace) -> None:
@@ -71,6 +80,9 @@ def _prepare_stills(arguments: argparse.Namespace) -> None:
 
     console = Console()
     found = find_pictures(arguments.pictures)
+    _refuse_none("pictures", found, arguments.pictures)
+    # now, not when all pictures have been gone through and there is nowhere to put them
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     counts = prepare_stills(
         track(found, "pictures", console=console),
         FaceFinder(arguments.zoo, threads=arguments.threads),
@@ -80,6 +92,13 @@ def _prepare_stills(arguments: argparse.Namespace) -> None:
         licence=arguments.licence,
     )
     _print_table(console, ("what became of them", "pictures"), counts)
+    if not dict(counts)["kept"]:
+        raise SystemExit(f"none of {len(found)} pictures was kept, so there is no {arguments.out}")
+
+
+def _refuse_none(kind: str, found: Sequence[object], given: Sequence[Path]) -> None:
+    if not found:
+        raise SystemExit(f"no {kind} in {', '.join(map(str, given))}")
 
 
 def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,10 +1,12 @@
 """``metadata.jsonl``: a line for every clip, and after them one for the video that they are from.
 
-A video whose line is there is done. The clips of one that was interrupted are made again.
+A video whose line is there is done. The clips of one that was interrupted are made again. The line of a video
+has a fingerprint of the file, by which another file of the same name is known.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -13,11 +15,19 @@ from typing import Any
 
 FILE_NAME = "metadata.jsonl"
 TRAIN, HELD_OUT = "train", "held-out"
+FINGERPRINT_BYTES = 1 << 16
 
 
 def split_of(identity: str, held_out: float) -> str:
     """The same for an identity whatever else there is, so that a set can grow."""
     return HELD_OUT if zlib.crc32(identity.encode()) % 1000 < 1000 * held_out else TRAIN
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a file from another one: size and beginning, as videos are too large to be read for it."""
+    with path.open("rb") as file:
+        beginning = file.read(FINGERPRINT_BYTES)
+    return hashlib.sha256(b"%d/%b" % (path.stat().st_size, beginning)).hexdigest()[:16]
 
 
 class Metadata:
@@ -31,9 +41,21 @@ class Metadata:
         if len(self._lines) != len(lines):
             self._path.write_text("".join(map(_line, self._lines)), encoding="utf-8")
 
-    def is_done(self, source: str) -> bool:
-        """Whether the video has been gone through."""
-        return any(line["kind"] == "video" and line["source"] == source for line in self._lines)
+    def is_done(self, source: str, path: Path) -> bool:
+        """Whether the video has been gone through.
+
+        Raises ``ValueError`` if that was another file of the same name.
+        """
+        for line in self.of("video"):
+            if line["source"] != source:
+                continue
+            if line.get("fingerprint") not in (None, fingerprint(path)):
+                raise ValueError(
+                    f"{path}: '{source}' stands in {self._path} for another file already; rename it or the "
+                    "folder that was given, or take those lines out to have it made anew"
+                )
+            return True
+        return False
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The lines of that kind."""

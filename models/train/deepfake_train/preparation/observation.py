@@ -19,6 +19,7 @@ SMALL = "face too small"
 OCCLUDED = "face covered or turned away"
 SEVERAL = "several faces"
 CUT_OFF = "face cut off by the frame"
+UNREADABLE = "not readable"
 
 LEAST_PRESENCE = 0.5
 """Below it FaceMesh sees no face at all, 0..1."""

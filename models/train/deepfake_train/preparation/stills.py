@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from ..faces import FaceFinder, Mesh, Picture, Points, square
 from .files import find_files
 from .head import Head, Pose, fit
-from .observation import CUT_OFF, NO_FACE, OCCLUDED, SEVERAL, SMALL
-from .videos import UNREADABLE
+from .observation import CUT_OFF, NO_FACE, OCCLUDED, SEVERAL, SMALL, UNREADABLE
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 TURNED, ODD, BLURRED, REPEATED = "head turned too far", "not the shape of a head", "blurred", "seen already"

@@ -18,13 +18,12 @@ import numpy as np
 from ..faces import FaceFinder, square
 from ..video import Format, frames, video_format
 from .files import find_files
-from .metadata import Metadata, split_of
+from .metadata import Metadata, fingerprint, split_of
 from .observation import CUT_OFF, Limits, Observation, observe
 from .tracks import Cutting, Run, Square, runs, square_about
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"}
 FRAMES, LANDMARKS = "frames.npy", "landmarks.npy"
-UNREADABLE = "not readable"
 
 Progress = Callable[[int], None]
 """Is told the number of frames that have been gone through since it was last told."""
@@ -56,22 +55,21 @@ def prepare_video(
     metadata: Metadata,
     how: Preparation,
     progress: Progress = lambda _: None,
-) -> None:
-    """Writes the clips of a video below ``out`` and what was done to the metadata."""
+) -> bool:
+    """Writes the clips of a video below ``out`` and what was done to the metadata; whether it could be read.
+
+    One that could not is not written down: it may be on its way, and is to be tried again.
+    """
     dropped: Counter[str] = Counter()
     ends: Counter[str] = Counter()
-    identity = source if how.split_by == "file" else Path(source).parent.as_posix()
+    identity = _identity(video, source, how.split_by)
     split = split_of(identity, how.held_out)
     clips: list[dict[str, Any]] = []
     total = 0
     try:
         about = video_format(video)
     except OSError:
-        metadata.add(
-            [],
-            {"source": source, "frames": 0, "clips": 0, "kept": 0, "dropped": {UNREADABLE: 0}, "ends": {}},
-        )
-        return
+        return False
 
     def counted(observations: Iterable[Observation]) -> Iterator[Observation]:
         nonlocal total
@@ -86,15 +84,19 @@ def prepare_video(
         if where is None:
             dropped[CUT_OFF] += len(run.points)
             continue
-        name = f"{split}/{source.replace('/', '-')}-{len(clips):03}"
+        # with the folders of the source: were they joined by a character, two sources might get one name
+        name = f"{split}/{source}-{len(clips):03}"
         write_clip(video, run, where, out / name, how.size)
         clips.append(
             {"clip": name, "source": source, "identity": identity, **_describe(run, where, about, how)}
         )
+    if not total:
+        return False
     metadata.add(
         clips,
         {
             "source": source,
+            "fingerprint": fingerprint(video),
             "frames": total,
             "clips": len(clips),
             "kept": sum(clip["frames"] for clip in clips),
@@ -102,6 +104,7 @@ def prepare_video(
             "ends": dict(ends),
         },
     )
+    return True
 
 
 def write_clip(video: Path, run: Run, where: Square, folder: Path, size: int) -> None:
@@ -138,6 +141,15 @@ def summary(metadata: Metadata) -> list[tuple[str, int, int]]:
         ("kept", sum(kept), len(kept)),
         *((reason, count, concerned[reason]) for reason, count in dropped.most_common()),
     ]
+
+
+def _identity(video: Path, source: str, split_by: str) -> str:
+    """What stands for the person in a video."""
+    if split_by == "file":
+        return source
+    folder = Path(source).parent
+    # a file that was given by itself has no folder in its name
+    return folder.as_posix() if folder.name else video.resolve().parent.name
 
 
 def _describe(run: Run, where: Square, about: Format, how: Preparation) -> dict[str, Any]:
