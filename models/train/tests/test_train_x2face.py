@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
 for package in ("cv2", "matplotlib", "rich"):
     pytest.importorskip(package, reason="only in the training environment (requirements.txt)")
 
+from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.fomm import coordinate_grid  # noqa: E402
 from deepfake_train.random_x2face import smooth_pictures  # noqa: E402
-from deepfake_train.training.clips import Faces  # noqa: E402
+from deepfake_train.training.clips import Faces, NoClipsError  # noqa: E402
 from deepfake_train.training.loop import Schedule, run  # noqa: E402
 from deepfake_train.training.x2face.losses import guidance, photometric, roughness  # noqa: E402
 from deepfake_train.training.x2face.trainer import Recipe, X2FaceTraining  # noqa: E402
@@ -92,3 +94,16 @@ def test_a_few_steps_lower_the_error_and_going_on_is_exact(tmp_path: Path) -> No
     one, other = whole.averaged().state_dict(), resumed.averaged().state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert whole.samples().shape == (6 * SIZE, 5 * SIZE, 3)
+
+
+def test_a_folder_without_clips_is_refused_beside_one_with_clips(tmp_path: Path) -> None:
+    clip = tmp_path / "good" / "talker"
+    clip.mkdir(parents=True)
+    np.save(clip / "frames.npy", np.zeros((4, 16, 16, 3), np.uint8))
+    np.save(clip / "landmarks.npy", np.ones((4, 468, 2), np.float32))
+    good, misspelt = str(tmp_path / "good"), str(tmp_path / "misspelt")
+    command = ["train", "x2face", "--out", str(tmp_path / "run"), "--preset", "tiny", "--steps", "0"]
+    with pytest.raises(NoClipsError, match=r"no clips below .*misspelt"):
+        main([*command, "--clips", good, "--clips", misspelt])
+    with pytest.raises(NoClipsError, match=r"no clips below .*misspelt"):
+        main([*command, "--clips", good, "--held-out", misspelt])

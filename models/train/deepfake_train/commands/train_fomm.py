@@ -78,6 +78,8 @@ def _train(arguments: argparse.Namespace) -> None:
             vgg=arguments.vgg,
         )
     )
+    # as it was given: what it is by default hangs on the device, which may differ when a run is gone on with
+    settings["options"]["half"] = arguments.half
     schedule = Schedule(
         steps=arguments.steps,
         rate=arguments.rate,

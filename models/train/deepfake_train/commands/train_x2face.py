@@ -12,7 +12,7 @@ from . import Commands
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ..training.clips import CROP_SCALE, Clips, clip_folders
+    from ..training.clips import CROP_SCALE, Clips, all_clips
     from ..training.loop import Schedule, run
     from ..training.x2face.trainer import Recipe, X2FaceTraining
     from ..x2face import CROP_SHIFT, PRESETS, SIZE
@@ -20,11 +20,9 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    folders = [folder for root in arguments.clips for folder in clip_folders(root)]
-    if not folders:
-        raise SystemExit(f"no clips below {', '.join(map(str, arguments.clips))}")
+    folders = all_clips(arguments.clips)
     people = Clips(folders, SIZE, device)
-    held_out = Clips(clip_folders(arguments.held_out), SIZE, device) if arguments.held_out else people
+    held_out = Clips(all_clips([arguments.held_out]), SIZE, device) if arguments.held_out else people
     recipe = Recipe(
         seed=arguments.seed,
         people=arguments.batch,

@@ -8,7 +8,7 @@ float32 [T, 468, 2], the FaceMesh points in pixels of those crops (0 is the cent
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..preparation.files import folder_name
 from .landmarks import POINTS
 
 FRAMES, LANDMARKS = "frames.npy", "landmarks.npy"
 CROP_SCALE = 1.7
 """Side of the square that clips and views show, in longer sides of the FaceMesh box, give or take motion."""
+
+
+class NoClipsError(ValueError):
+    """A folder that was given for its clips has none."""
 
 
 class Faces(NamedTuple):
@@ -33,6 +38,24 @@ class Faces(NamedTuple):
 def clip_folders(root: Path) -> list[Path]:
     """The clips below a folder, in the order of their names."""
     return sorted(path.parent for path in root.rglob(FRAMES))
+
+
+def all_clips(roots: Sequence[Path]) -> list[Path]:
+    """The clips below all of these folders; ``NoClipsError`` names those without any."""
+    below = [clip_folders(root) for root in roots]
+    empty = [str(root) for root, folders in zip(roots, below, strict=True) if not folders]
+    if empty:
+        raise NoClipsError(f"no clips below {', '.join(empty)}")
+    return [folder for folders in below for folder in folders]
+
+
+def clip_names(roots: Sequence[Path]) -> list[str]:
+    """Names for the clips of `all_clips`: their paths below the given folder, with its own name in front."""
+    return [
+        (PurePosixPath(folder_name(root)) / folder.relative_to(root).as_posix()).as_posix()
+        for root in roots
+        for folder in clip_folders(root)
+    ]
 
 
 class Clips:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..clips import FRAMES, LANDMARKS, Clips
+from ..clips import FRAMES, LANDMARKS, Clips, clip_folders
 from ..loop import step_seed
 from .pairs import Pairs
 from .synthesis import PairSynthesis
+
+VIEWS = "views.json"
+
+
+class ViewsMismatchError(ValueError):
+    """A folder holds views of other portraits, or made otherwise."""
 
 
 class ClipPairs:
@@ -29,10 +37,30 @@ class ClipPairs:
         return Pairs(pictures[:, 0], pictures[:, 1], points[:, 0], points[:, 1])
 
 
+def claim_views(root: Path, about: Mapping[str, Any]) -> None:
+    """Writes down what the views below ``root`` are made from, or makes sure that they are made from that.
+
+    Raises ``ViewsMismatchError`` if they are not, or if there are views of which nothing is written down.
+    """
+    text, path = json.dumps(about, indent=2, sort_keys=True), root / VIEWS
+    known = path.read_text(encoding="utf-8") if path.exists() else None
+    if known is None and clip_folders(root):
+        raise ViewsMismatchError(f"{root} has clips, but no {VIEWS} says what they show: take another folder")
+    if known not in (None, text):
+        raise ViewsMismatchError(
+            f"the views in {root} are made from something else: take another folder, or delete this one; "
+            f"compare {path} with\n{text}"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
 def write_views(synthesis: PairSynthesis, root: Path, pairs: int, seed: int) -> Iterator[Path]:
     """Keeps 2 x ``pairs`` views of every portrait as a clip below ``root``; yields each folder once done.
 
-    Folders that are there already are left as they are, so that it can be gone on with.
+    Folders that are there already are left as they are, so that it can be gone on with: `claim_views` first.
     """
     for index in range(len(synthesis.stills)):
         folder = root / f"{index:05}"
@@ -43,5 +71,8 @@ def write_views(synthesis: PairSynthesis, root: Path, pairs: int, seed: int) -> 
             frames = (torch.cat((made.source, made.driving)) * 255).round().byte().permute(0, 2, 3, 1)
             points = (torch.cat((made.source_points, made.driving_points)) + 1) * ((synthesis.size - 1) / 2)
             np.save(folder / LANDMARKS, points.cpu().numpy())
-            np.save(folder / FRAMES, frames.cpu().numpy())  # last: it says that the clip is whole
+            beside = folder / f"{FRAMES}.part"
+            with beside.open("wb") as file:
+                np.save(file, frames.cpu().numpy())
+            beside.replace(folder / FRAMES)  # last: it says that the clip is whole
         yield folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from rich.progress import track
 
 from ...checkpoint import load_fomm
 from ...fomm import PRESETS, Fomm
-from ..clips import clip_folders
+from ..clips import all_clips, clip_names
+from ..landmarks import POINTS
 from ..loop import step_seed
-from .clips import ClipPairs, write_views
+from .clips import ClipPairs, claim_views, write_views
 from .expressions import Expressions
 from .pairs import Pairs, PairSource
 from .perceptual import Vgg16
@@ -49,32 +51,21 @@ class FommRun:
 def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
     """The training and its settings, as `loop.run` wants them."""
     device, losses = torch.device(run.device), run.options.losses
+    _check_losses(run)
+    # before the data: views take long to make, and are not to be made in vain
+    perceptual, model = _perceptual(run, device), _model(run)
     sources, held_out = _data(run, device)
-    features = losses.weights.perceptual or losses.weights.parts
-    if features and run.vgg is None:
-        raise SystemExit("losses on features need --vgg; without: --weight perceptual=0 --weight parts=0")
-    if (losses.weights.keypoints or losses.weights.heat) and not losses.anchors:
-        raise SystemExit("--weight keypoints and heat need --anchor")
-    about_keypoints = ("equivariance", "frames", "keypoints", "heat")
-    in_vain = [name for name in about_keypoints if getattr(losses.weights, name)]
-    if run.options.frozen_detector and in_vain:
-        zeros = " ".join(f"--weight {name}=0" for name in in_vain)
-        raise SystemExit(f"--frozen-detector leaves nothing for losses on key-points to change: {zeros}")
-    perceptual = None
-    if features and run.vgg is not None:
-        perceptual = Vgg16(run.vgg, max(losses.depth, losses.part_depth))
-        perceptual.to(device=device, memory_format=torch.channels_last)
-    model = _model(run)
     training = FommTraining(model, sources, held_out, run.options, perceptual)
     settings = {
         "model": dataclasses.asdict(model.config),
         "options": dataclasses.asdict(run.options),
         "size": run.size,
         "start": _digest(run.start),
+        "vgg": None if perceptual is None else _digest(run.vgg),
         "stills": _digest(run.stills),
         "expressions": _digest(run.expressions),
         "views": None if run.views is None else VIEW_PAIRS,
-        "clips": [folder.name for root in run.clips for folder in clip_folders(root)],
+        "clips": clip_names(run.clips),
         "clip share": run.clip_share,
     }
     # keys of JSON are text
@@ -82,35 +73,92 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
     return training, settings
 
 
+def _check_losses(run: FommRun) -> None:
+    """Ends the command if the losses cannot be computed, or are there for nothing."""
+    losses, weights = run.options.losses, run.options.losses.weights
+    if _on_features(run) and run.vgg is None:
+        raise SystemExit("losses on features need --vgg; without: --weight perceptual=0 --weight parts=0")
+    if (weights.keypoints or weights.heat) and not losses.anchors:
+        raise SystemExit("--weight keypoints and heat need --anchor")
+    if weights.features and not weights.adversarial:
+        raise SystemExit("--weight features is about the discriminator, and needs --weight adversarial")
+    _check_anchors(losses.anchors, PRESETS[run.preset].keypoints)
+    about_keypoints = ("equivariance", "frames", "keypoints", "heat")
+    in_vain = [name for name in about_keypoints if getattr(weights, name)]
+    if run.options.frozen_detector and in_vain:
+        zeros = " ".join(f"--weight {name}=0" for name in in_vain)
+        raise SystemExit(f"--frozen-detector leaves nothing for losses on key-points to change: {zeros}")
+
+
+def _check_anchors(anchors: Mapping[int, int], keypoints: int) -> None:
+    for keypoint, point in anchors.items():
+        if not 0 <= keypoint < keypoints:
+            raise SystemExit(f"--anchor {keypoint}={point}: key-points are 0 to {keypoints - 1}")
+        if not 0 <= point < POINTS:
+            raise SystemExit(f"--anchor {keypoint}={point}: FaceMesh points are 0 to {POINTS - 1}")
+
+
+def _on_features(run: FommRun) -> bool:
+    """Whether any loss compares features of VGG-16."""
+    weights = run.options.losses.weights
+    return bool(weights.perceptual or weights.parts)
+
+
+def _perceptual(run: FommRun, device: torch.device) -> Vgg16 | None:
+    if not _on_features(run) or run.vgg is None:
+        return None
+    losses = run.options.losses
+    network = Vgg16(run.vgg, max(losses.depth, losses.part_depth))
+    return network.to(device=device, memory_format=torch.channels_last)
+
+
 def _data(run: FommRun, device: torch.device) -> tuple[list[tuple[PairSource, float]], Pairs]:
     """Where pairs come from, and pairs to show."""
     sources: list[tuple[PairSource, float]] = []
     shown: PairSource | None = None
+    # before the portraits: a folder that is missing is told before views are made
+    clips = ClipPairs(all_clips(run.clips), run.size, device) if run.clips else None
     if run.stills is not None:
-        if run.expressions is None:
-            raise SystemExit("--stills needs --expressions")
-        expressions = Expressions(run.expressions, device)
-        train, held_out = (
-            PairSynthesis(read_stills(run.stills, part).to(device), expressions, run.size)
-            for part in ("train", "validation")
-        )
-        shown = held_out
-        still_pairs: PairSource = train
-        if run.views is not None:
-            total = len(train.stills)
-            folders = write_views(train, run.views, VIEW_PAIRS, run.options.seed)
-            made = list(track(folders, description="views of portraits", total=total))
-            still_pairs = ClipPairs(made, run.size, device)
-        sources.append((still_pairs, 1 - run.clip_share if run.clips else 1.0))
-    if run.clips:
-        folders_of_clips = [folder for root in run.clips for folder in clip_folders(root)]
-        clips = ClipPairs(folders_of_clips, run.size, device)
+        portraits, shown = _portraits(run, run.stills, device)
+        sources.append((portraits, 1 - run.clip_share if clips else 1.0))
+    if clips is not None:
         sources.append((clips, run.clip_share if sources else 1.0))
         shown = shown or clips  # nothing is held out of clips: that is what evaluation is for
     if shown is None:
         raise SystemExit("nothing to learn from: give --stills, --clips or both")
     generator = torch.Generator(device).manual_seed(step_seed(run.options.seed, 0, "sheet"))
     return sources, shown.batch(SHOWN, generator)
+
+
+def _portraits(run: FommRun, pack: Path, device: torch.device) -> tuple[PairSource, PairSource]:
+    """Pairs of portraits to learn from, and of those that are held out."""
+    if run.expressions is None:
+        raise SystemExit("--stills needs --expressions")
+    expressions = Expressions(run.expressions, device)
+    train, held_out = (read_stills(pack, part) for part in ("train", "validation"))
+    if not len(held_out):
+        raise SystemExit(
+            f"{pack}: {len(train)} portraits, without those that are kept for a test, are too few to hold "
+            "any out for the sample sheets; 20 are enough"
+        )
+    synthesis, shown = (
+        PairSynthesis(stills.to(device), expressions, run.size) for stills in (train, held_out)
+    )
+    return synthesis if run.views is None else _kept_views(run, synthesis, run.views), shown
+
+
+def _kept_views(run: FommRun, synthesis: PairSynthesis, root: Path) -> ClipPairs:
+    about = {
+        "stills": _digest(run.stills),
+        "expressions": _digest(run.expressions),
+        "size": run.size,
+        "seed": run.options.seed,
+        "pairs": VIEW_PAIRS,
+    }
+    claim_views(root, about)
+    folders = write_views(synthesis, root, VIEW_PAIRS, run.options.seed)
+    made = list(track(folders, description="views of portraits", total=len(synthesis.stills)))
+    return ClipPairs(made, run.size, synthesis.device)
 
 
 def _model(run: FommRun) -> Fomm:
