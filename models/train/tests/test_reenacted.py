@@ -12,6 +12,7 @@ cv2 = pytest.importorskip("cv2", reason="OpenCV is only in the training environm
 
 from drawn_face import MIDDLE, SIDE, face  # noqa: E402
 
+from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.animate import Motion  # noqa: E402
 from deepfake_train.evaluation.compression import available  # noqa: E402
 from deepfake_train.faces import Picture, Points  # noqa: E402
@@ -20,7 +21,7 @@ from deepfake_train.fakes.geometry import OUTLINE, USED  # noqa: E402
 from deepfake_train.fakes.pack import Face, Pack, write_pack  # noqa: E402
 from deepfake_train.fakes.prepared import REAL, pairs, resized, through_h264  # noqa: E402
 from deepfake_train.fakes.prepared import prepare as prepare_pairs  # noqa: E402
-from deepfake_train.fakes.reenacted import FAMILY, Driver, paste, prepare  # noqa: E402
+from deepfake_train.fakes.reenacted import FAMILY, Driver, paste, prepare, read_drivers  # noqa: E402
 
 
 class StillAnimator:
@@ -37,6 +38,9 @@ class StillAnimator:
         return Motion(
             corners * float(crop.mean()) / 128, np.eye(2, dtype=np.float32)[None, None].repeat(3, 1)
         )
+
+    def crop(self, picture: Picture, points: Points) -> Picture:
+        return cv2.resize(picture, (self.size, self.size)).astype(np.uint8)
 
     def encode(self, crop: Picture) -> Picture:
         return crop
@@ -165,6 +169,122 @@ def test_faces_are_cut_out_with_their_points() -> None:
     offset = cut.points[list(USED), :2] - points
     assert np.abs(offset - offset[0]).max() < 0.6
     assert np.ptp(cut.points[list(OUTLINE), 1]) == pytest.approx(116, abs=1)
+
+
+def test_motions_of_a_driver_are_those_of_frames_with_a_face(tmp_path: Path) -> None:
+    write_video(tmp_path / "talker.avi", [face(seed).picture for seed in range(6)])
+    (driver,) = read_drivers([tmp_path / "talker.avi"], Finder(misses=True), StillAnimator(), every=1)
+    assert len(driver.motions) == 3
+    with pytest.raises(ValueError, match=r"talker\.avi: fewer than two frames with a face"):
+        read_drivers([tmp_path / "talker.avi"], Finder(misses=True), StillAnimator(), every=2)
+
+
+def write_video(path: Path, pictures: list[Picture]) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (SIDE, SIDE))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """Two faces for training, and none that is held out."""
+    write_pack(tmp_path / "pack", [(face(seed), "train", str(seed)) for seed in range(2)])
+    return tmp_path / "pack"
+
+
+@pytest.fixture
+def drawn_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find drawn faces, and move them, without networks."""
+    monkeypatch.setattr("deepfake_train.faces.FaceFinder", lambda zoo: Finder())
+    monkeypatch.setattr("deepfake_train.animate.Animator", lambda folder, threads: StillAnimator())
+
+
+def test_a_split_without_faces_is_left_out(pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = pack.parent / "out"
+    given = ["--pack", str(pack), "--out", str(out), "--compressed", "0"]
+    main(["prepare", "compressed", *given, "--count", "2", "--held-out", "2"])
+    assert "val: no faces of that split" in capsys.readouterr().out
+    assert len(Pack(out).indices("train")) == 4
+    assert len(Pack(out).indices("val")) == 0
+    with pytest.raises(SystemExit, match="no pairs to make"):
+        main(["prepare", "compressed", *given, "--count", "0", "--held-out", "2"])
+
+
+def test_a_missing_encoder_is_told_before_pairs_are_made(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepfake_train.evaluation.compression.available", lambda level: False)
+    made = []
+    monkeypatch.setattr("deepfake_train.fakes.prepared.prepare", lambda *given: made.append(given) or [])
+    with pytest.raises(SystemExit, match="--compressed needs gst-launch"):
+        main(["prepare", "compressed", "--pack", str(pack), "--out", str(pack.parent / "out")])
+    assert made == []
+
+
+@pytest.mark.usefixtures("drawn_world")
+@pytest.mark.parametrize("lost", [True, False], ids=["missing", "unreadable"])
+def test_drivers_of_both_splits_are_read_before_pairs_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    write_pack(tmp_path / "pack", [(face(), "train", "a"), (face(1), "val", "b")])
+    write_video(tmp_path / "talker.avi", [face(seed).picture for seed in range(3)])
+    if not lost:
+        (tmp_path / "other.avi").write_bytes(b"no video")
+    made = []
+    monkeypatch.setattr("deepfake_train.fakes.reenacted.prepare", lambda *given: made.append(given) or [])
+    with pytest.raises(OSError, match=r"other\.avi"):
+        main(
+            [
+                *(
+                    "prepare",
+                    "reenacted",
+                    "--pack",
+                    str(tmp_path / "pack"),
+                    "--compressed",
+                    "0",
+                    "--every",
+                    "1",
+                ),
+                *("--drivers", str(tmp_path / "talker.avi"), "--held-out-drivers"),
+                *(str(tmp_path / "other.avi"), "--zoo", str(tmp_path), "--out", str(tmp_path / "out")),
+            ]
+        )
+    assert made == []
+
+
+@pytest.mark.usefixtures("drawn_world")
+def test_pairs_of_both_splits_are_packed(tmp_path: Path) -> None:
+    write_pack(tmp_path / "pack", [(face(), "train", "a"), (face(1), "val", "b")])
+    for name in ("talker", "other"):
+        write_video(tmp_path / f"{name}.avi", [face(seed).picture for seed in range(3)])
+    main(
+        [
+            *("prepare", "reenacted", "--pack", str(tmp_path / "pack"), "--compressed", "0", "--every", "1"),
+            *("--drivers", str(tmp_path / "talker.avi"), "--count", "3", "--held-out", "8"),
+            *("--held-out-drivers", str(tmp_path / "other.avi"), "--zoo", str(tmp_path)),
+            *("--out", str(tmp_path / "out")),
+        ]
+    )
+    made = Pack(tmp_path / "out")
+    assert (len(made.indices("train")), len(made.indices("val"))) == (6, 16)
+    held_out = {made.name(int(index)).rpartition(" by ")[2] for index in made.indices("val")[1::2]}
+    assert held_out <= {"other.avi", "a turned still"}
+    assert "other.avi" in held_out
+
+
+@pytest.mark.usefixtures("drawn_world")
+def test_files_that_cannot_be_read_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), face().picture)
+    for name in ("broken.png", "broken.mp4"):
+        (tmp_path / name).write_bytes(b"neither picture nor video")
+    broken = [str(tmp_path / name) for name in ("broken.png", "broken.mp4")]
+    given = ["--zoo", str(tmp_path), "--out", str(tmp_path / "new" / "out"), "--source", "drawn"]
+    main(["prepare", "faces", *broken, str(tmp_path / "a.png"), *given])
+    assert f"2 files not readable: {', '.join(broken)}" in capsys.readouterr().out
+    assert len(Pack(tmp_path / "new" / "out")) == 1
+    with pytest.raises(SystemExit, match=r"no face in 2 files; .*2 files not readable"):
+        main(["prepare", "faces", *broken, *given])
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*misspelt\.png"):
+        main(["prepare", "faces", str(tmp_path / "a.png"), str(tmp_path / "misspelt.png"), *given])
 
 
 def test_every_so_manyth_file_is_held_out(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,36 +20,57 @@ def _pack(arguments: argparse.Namespace) -> None:
     from ..faces import FaceFinder
     from ..fakes.collect import collect
     from ..fakes.pack import write_pack
+    from ..preparation.files import refuse_missing
 
+    refuse_missing(arguments.files)
+    unreadable = [path for path in arguments.files if not _is_readable(path)]
+    # now, not when all files have been gone through and there is nowhere to put the faces
+    arguments.out.mkdir(parents=True, exist_ok=True)
     found, left_out = collect(
-        sorted(arguments.files),
+        sorted(set(arguments.files) - set(unreadable)),
         FaceFinder(arguments.zoo),
         every=arguments.every,
         hold_out=arguments.hold_out,
         source=arguments.source,
     )
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
+    if unreadable:
+        reasons += f"; {len(unreadable)} files not readable: {_listed(unreadable)}"
     if not found:
-        raise SystemExit(f"no face in {len(arguments.files)} files: {left_out}")
+        raise SystemExit(f"no face in {len(arguments.files)} files; left out: {reasons}")
     write_pack(arguments.out, found)
     held_out = sum(split == "val" for _, split, _ in found)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
     print(f"{len(found)} faces, {held_out} of them held out; left out: {reasons}")
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether there is a first picture in the file."""
+    from ..fakes.collect import read_pictures
+
+    try:
+        return next(read_pictures(path, 1), None) is not None
+    except OSError:
+        return False
 
 
 def _reenact(arguments: argparse.Namespace) -> None:
     from ..animate import Animator
     from ..faces import FaceFinder
     from ..fakes.reenacted import prepare, read_drivers
+    from ..preparation.files import refuse_missing
 
+    videos = {"train": arguments.drivers, "val": arguments.held_out_drivers}
+    refuse_missing([*videos["train"], *videos["val"]])
+    splits = _splits(arguments)
     finder = FaceFinder(arguments.zoo)
     animator = Animator(arguments.zoo / arguments.model, threads=1)
+    # of both splits before the first pair: a driver that is of no use is told before hours of work
+    drivers = {split: read_drivers(videos[split], finder, animator, arguments.every) for split in splits}
 
     def pairs(portraits: list[Face], split: str, count: int) -> Iterator[list[Packed]]:
-        videos = arguments.drivers if split == "train" else arguments.held_out_drivers
-        drivers = read_drivers(videos, finder, animator, arguments.every)
-        return prepare(portraits, drivers, animator, finder, arguments.seed, count, split)
+        return prepare(portraits, drivers[split], animator, finder, arguments.seed, count, split)
 
-    _write_pairs(arguments, pairs)
+    _write_pairs(arguments, splits, pairs)
 
 
 def _compress(arguments: argparse.Namespace) -> None:
@@ -67,11 +88,40 @@ def _compress(arguments: argparse.Namespace) -> None:
     def pairs(faces: list[Face], split: str, count: int) -> Iterator[list[Packed]]:
         return prepare(faces, families, shoot, arguments.seed, count, split)
 
-    _write_pairs(arguments, pairs)
+    _write_pairs(arguments, _splits(arguments), pairs)
+
+
+def _splits(arguments: argparse.Namespace) -> dict[str, int]:
+    """How many pairs are to be made of each split that there are faces of.
+
+    Ends the command where it could not be brought to its end: making the pairs takes long.
+    """
+    from ..evaluation.compression import available
+    from ..fakes.pack import Pack
+
+    if arguments.compressed > 0 and not available("h264"):
+        raise SystemExit("--compressed needs gst-launch-1.0 with x264 and libav; without: --compressed 0")
+    packs = [Pack(folder) for folder in arguments.pack]
+    splits: dict[str, int] = {}
+    for split, count in (("train", arguments.count), ("val", arguments.held_out)):
+        if count and any(len(pack.indices(split)) for pack in packs):
+            splits[split] = count
+        elif count:
+            print(f"{split}: no faces of that split in {_listed(arguments.pack)}, so it is left out")
+    if not splits:
+        raise SystemExit("no pairs to make")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    return splits
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _write_pairs(
-    arguments: argparse.Namespace, make: Callable[[list[Face], str, int], Iterator[list[Packed]]]
+    arguments: argparse.Namespace,
+    splits: Mapping[str, int],
+    make: Callable[[list[Face], str, int], Iterator[list[Packed]]],
 ) -> None:
     from rich.progress import track
 
@@ -79,13 +129,15 @@ def _write_pairs(
     from ..fakes.prepared import through_h264
 
     packed: list[Packed] = []
-    for split, count in (("train", arguments.count), ("val", arguments.held_out)):
+    for split, count in splits.items():
         faces = [pack[int(index)] for pack in map(Pack, arguments.pack) for index in pack.indices(split)]
         before = len(packed)
         for pair in track(make(faces, split, count), f"{split}: {len(faces)} faces", total=count):
             packed += pair
         done = (len(packed) - before) // 2
         print(f"{split}: {done} pairs, {count - done} left out for want of a face in the fake")
+    if not packed:
+        raise SystemExit("no face was found in any of the fakes: nothing is written")
     packed = through_h264(packed, arguments.seed, arguments.compressed)
     write_pack(arguments.out, packed, quality=None)
 

@@ -46,9 +46,9 @@ def read_drivers(videos: Sequence[Path], finder: FaceFinder, animator: Animator,
     for video in videos:
         window, motions = None, []
         for _, frame in read_pictures(video, every):
-            if window is None:
-                window = finder.points(frame)
-            if window is not None:
+            points = finder.points(frame)
+            if points is not None:
+                window = points if window is None else window
                 motions.append(animator.motion(animator.crop(frame, window)))
         if len(motions) < 2:
             raise ValueError(f"{video}: fewer than two frames with a face")
