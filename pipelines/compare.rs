@@ -6,12 +6,18 @@
 
 mod playing;
 
-use std::{env, fs, path::PathBuf, process::ExitCode};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use deepfake_kernels::{draw_text, text_size, ColorSpace, FrameMut, PixelFormat, PlaneMut};
 use gst::prelude::*;
 use gst_app::AppSrc;
-use playing::{launch, panel_width, play, set, stage_times, static_pad, when_decoded, Pass, Result, PANEL};
+use playing::{
+    launch, panel_width, play, set, stage_times, static_pad, when_decoded, Output, Pass, Result, PANEL,
+};
 
 /// Height of the line of names above the pictures, in pixels.
 const LINE: i32 = 40;
@@ -29,12 +35,11 @@ struct Arguments {
     out: PathBuf,
 }
 
-fn arguments() -> Result<Arguments> {
+fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments> {
     const USAGE: &str =
         "compare --driver FILE --portrait FILE [--portrait FILE]... --x2face MODEL --fomm MODEL --out FILE";
     let (mut driver, mut x2face, mut fomm, mut out) = (None, None, None, None);
     let mut portraits = Vec::new();
-    let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next();
         let value = || value.clone().ok_or_else(|| format!("{word} needs a value. Usage: {USAGE}"));
@@ -60,7 +65,7 @@ fn arguments() -> Result<Arguments> {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match run(env::args().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("compare: {error}");
@@ -69,16 +74,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let arguments = arguments()?;
-    for file in arguments.portraits.iter().chain([&arguments.driver]) {
+/// Does what the words of a command line ask for.
+pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
+    let arguments = arguments(words)?;
+    let inputs: Vec<&Path> =
+        arguments.portraits.iter().chain([&arguments.driver]).map(PathBuf::as_path).collect();
+    for file in &inputs {
         fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     if let Some(folder) = arguments.out.parent() {
         fs::create_dir_all(folder)?;
     }
+    let output = Output::new(&arguments.out, &inputs)?;
     gst::init()?;
-    let pass = compare(&arguments)?;
+    let pass = compare(&arguments, output.part())?;
+    output.complete()?;
     println!();
     for (element, (stats, model)) in ELEMENTS.iter().zip(pass.stats.iter().zip(&arguments.models)) {
         println!("{element:<7} {model}: median ms a frame: {}", stage_times(stats));
@@ -89,7 +99,7 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-fn compare(arguments: &Arguments) -> Result<Pass> {
+fn compare(arguments: &Arguments, out: &Path) -> Result<Pass> {
     let panel = format!("video/x-raw,format=I420,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
     let animated = |element: &str, number: usize| {
         format!("driving. ! queue ! fomreenact name={element} ! {panel} ! queue ! sides.sink_{number} ")
@@ -108,7 +118,7 @@ fn compare(arguments: &Arguments) -> Result<Pass> {
     ))?;
     set(&pipeline, "driver", "location", &arguments.driver)?;
     set(&pipeline, "portrait", "location", &arguments.portraits[0])?;
-    set(&pipeline, "file", "location", &arguments.out)?;
+    set(&pipeline, "file", "location", out)?;
     let paths = arguments.portraits.iter().map(|path| path.to_str().ok_or("paths must be UTF-8"));
     let paths = paths.collect::<Result<Vec<_>, _>>()?;
     for (element, model) in ELEMENTS.iter().zip(&arguments.models) {

@@ -10,14 +10,18 @@
 mod playing;
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use gst::prelude::*;
-use playing::{launch, panel_width, play, set, stage_times, static_pad, when_decoded, Pass, Result, PANEL};
+use playing::{
+    launch, panel_width, play, set, stage_times, static_pad, when_decoded, Output, Pass, Result, PANEL,
+};
 
 struct Arguments {
     driver: PathBuf,
@@ -25,9 +29,8 @@ struct Arguments {
     out: PathBuf,
 }
 
-fn arguments() -> Result<Arguments> {
+fn arguments(mut words: impl Iterator<Item = OsString>) -> Result<Arguments> {
     let (mut driver, mut portrait, mut out) = (None, None, None);
-    let mut words = env::args_os().skip(1);
     while let Some(word) = words.next() {
         let slot = match word.to_str() {
             Some("--driver") => &mut driver,
@@ -51,7 +54,7 @@ fn arguments() -> Result<Arguments> {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match run(env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("demo: {error}");
@@ -60,24 +63,53 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let arguments = arguments()?;
+/// What is written.
+struct Outputs {
+    side_by_side: Output,
+    reenacted: Output,
+    overlays: Output,
+    report: Output,
+    /// Of the two clips; they are never completed, since only the report that joins them is kept.
+    clip_reports: [Output; 2],
+}
+
+impl Outputs {
+    const NAMES: [&str; 4] = ["reenact.mp4", "reenacted.mp4", "detect.mp4", "detect.jsonl"];
+
+    /// All of them before anything runs, so that what is refused is refused at once.
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let inputs = [arguments.driver.as_path(), &arguments.portrait];
+        let output = |name: &str| Output::new(&arguments.out.join(name), &inputs);
+        let [side_by_side, reenacted, overlays, report] = Self::NAMES.map(output);
+        Ok(Self {
+            side_by_side: side_by_side?,
+            reenacted: reenacted?,
+            overlays: overlays?,
+            report: report?,
+            clip_reports: [output(".detect-real.jsonl")?, output(".detect-reenacted.jsonl")?],
+        })
+    }
+}
+
+/// Does what the words of a command line ask for.
+pub fn run(words: impl Iterator<Item = OsString>) -> Result<()> {
+    let arguments = arguments(words)?;
     for file in [&arguments.driver, &arguments.portrait] {
         fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     fs::create_dir_all(&arguments.out)?;
+    let outputs = Outputs::new(&arguments)?;
     gst::init()?;
-    let reenacted = arguments.out.join("reenacted.mp4");
-    let reenactment = reenact(&arguments, &reenacted)?;
-    let detection = detect(&arguments, &reenacted)?;
+    let reenactment = reenact(&arguments, &outputs)?;
+    let detection = detect(&arguments, &outputs)?;
     print_table(&reenactment, &detection);
-    for name in ["reenact.mp4", "reenacted.mp4", "detect.mp4", "detect.jsonl"] {
+    for name in Outputs::NAMES {
         println!("wrote {}", arguments.out.join(name).display());
     }
     Ok(())
 }
 
-fn reenact(arguments: &Arguments, reenacted: &Path) -> Result<Pass> {
+fn reenact(arguments: &Arguments, outputs: &Outputs) -> Result<Pass> {
     let encoder = "x264enc speed-preset=veryfast bitrate=2500 ! h264parse ! mp4mux";
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
@@ -94,11 +126,14 @@ fn reenact(arguments: &Arguments, reenacted: &Path) -> Result<Pass> {
     set(&pipeline, "driver", "location", &arguments.driver)?;
     set(&pipeline, "portrait", "location", &arguments.portrait)?;
     set(&pipeline, "reenact", "source-location", &arguments.portrait)?;
-    set(&pipeline, "reenacted", "location", reenacted)?;
-    set(&pipeline, "file", "location", &arguments.out.join("reenact.mp4"))?;
+    set(&pipeline, "reenacted", "location", outputs.reenacted.part())?;
+    set(&pipeline, "file", "location", outputs.side_by_side.part())?;
 
     when_decoded(&pipeline, link_video)?;
-    play(&pipeline, "reenact", &["reenact"])
+    let pass = play(&pipeline, "reenact", &["reenact"])?;
+    outputs.side_by_side.complete()?;
+    outputs.reenacted.complete()?;
+    Ok(pass)
 }
 
 /// Puts the panels side by side, now that the driver's width is known, and lets the video flow.
@@ -123,7 +158,7 @@ struct Detection {
 
 const CLIPS: [&str; 2] = ["real", "reenacted"];
 
-fn detect(arguments: &Arguments, reenacted: &Path) -> Result<Detection> {
+fn detect(arguments: &Arguments, outputs: &Outputs) -> Result<Detection> {
     let clip = |index: usize| {
         let name = CLIPS[index];
         format!(
@@ -138,19 +173,22 @@ fn detect(arguments: &Arguments, reenacted: &Path) -> Result<Detection> {
         clip(0),
         clip(1)
     ))?;
-    set(&pipeline, "file", "location", &arguments.out.join("detect.mp4"))?;
-    let report = |name: &str| arguments.out.join(format!(".detect-{name}.jsonl"));
-    for (name, file) in CLIPS.iter().zip([arguments.driver.as_path(), reenacted]) {
+    set(&pipeline, "file", "location", outputs.overlays.part())?;
+    let reports = outputs.clip_reports.each_ref().map(Output::part);
+    let clips = [arguments.driver.as_path(), outputs.reenacted.path()];
+    for (name, (file, report)) in CLIPS.iter().zip(clips.into_iter().zip(reports)) {
         set(&pipeline, name, "location", file)?;
-        set(&pipeline, &format!("detect-{name}"), "report-location", &report(name))?;
+        set(&pipeline, &format!("detect-{name}"), "report-location", report)?;
     }
     let pass = play(&pipeline, "detect", &["detect-real", "detect-reenacted"])?;
-    let scores = merge_reports(&CLIPS.map(report), &arguments.out.join("detect.jsonl"))?;
+    let scores = merge_reports(&reports, outputs.report.part())?;
+    outputs.overlays.complete()?;
+    outputs.report.complete()?;
     Ok(Detection { pass, scores })
 }
 
 /// Joins the reports of the clips into one, each line saying which clip it is about, and gives the mean score of each.
-fn merge_reports(reports: &[PathBuf; 2], merged: &Path) -> Result<[Option<f64>; 2]> {
+fn merge_reports(reports: &[&Path; 2], merged: &Path) -> Result<[Option<f64>; 2]> {
     let mut out = BufWriter::new(fs::File::create(merged)?);
     let mut means = [None; 2];
     for ((clip, report), mean) in CLIPS.iter().zip(reports).zip(&mut means) {
@@ -167,7 +205,6 @@ fn merge_reports(reports: &[PathBuf; 2], merged: &Path) -> Result<[Option<f64>; 
             writeln!(out, "{value}")?;
         }
         *mean = (count > 0).then(|| sum / f64::from(count));
-        fs::remove_file(report)?;
     }
     out.flush()?;
     Ok(means)

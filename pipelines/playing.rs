@@ -2,8 +2,9 @@
 
 use std::{
     error::Error,
+    fs,
     io::IsTerminal,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         atomic::{AtomicU64, Ordering},
         Arc,
@@ -24,6 +25,60 @@ pub struct Pass {
     pub frames: u64,
     pub took: Duration,
     pub stats: Vec<gst::Structure>,
+}
+
+/// A file to be written. It gets its name only when it is complete; until then it lies beside it as `<name>.part`, so
+/// that whatever fails or is interrupted leaves alone what had the name before.
+pub struct Output {
+    path: PathBuf,
+    part: PathBuf,
+}
+
+impl Output {
+    /// An output of that path, unless it would take the place of one of the `inputs`, or of what is no file.
+    pub fn new(path: &Path, inputs: &[&Path]) -> Result<Self> {
+        // A link stays one: what it leads to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if path.exists() && !path.is_file() {
+            return Err(format!("{} is there, but is not a file", path.display()).into());
+        }
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        for input in inputs {
+            if is_same_file(input, &path) || is_same_file(input, &part) {
+                return Err(format!("{} cannot be both read and written", input.display()).into());
+            }
+        }
+        Ok(Self { path, part })
+    }
+
+    /// Where it lies when it is complete.
+    #[allow(dead_code, reason = "not every example reads what it has written")]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where to write it.
+    pub fn part(&self) -> &Path {
+        &self.part
+    }
+
+    /// Gives it its name.
+    pub fn complete(&self) -> Result<()> {
+        fs::rename(&self.part, &self.path).map_err(|e| format!("{}: {e}", self.path.display()).into())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // There is none if the output is complete, or nothing was written.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// A pipeline of that description.

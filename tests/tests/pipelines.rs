@@ -1,0 +1,173 @@
+//! The examples in `pipelines`: what they write, and that they spoil nothing when they fail.
+
+// Both examples have the module that they share.
+#![allow(clippy::duplicate_mod)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use deepfake_tests::{decode, init, portrait, run_to_end};
+
+// Without their `main`.
+#[allow(dead_code)]
+#[path = "../../pipelines/compare.rs"]
+mod compare;
+#[allow(dead_code)]
+#[path = "../../pipelines/demo.rs"]
+mod demo;
+
+const FRAMES: usize = 6;
+/// What an earlier run wrote.
+const EARLIER: &str = "an earlier video";
+
+/// Runs an example; what went wrong, if anything did. One that hangs is a failure.
+fn run_example(example: &'static str, words: Vec<String>) -> Result<(), String> {
+    let (done, wait) = mpsc::channel();
+    thread::spawn(move || {
+        let result = match example {
+            "compare" => compare::run(words.into_iter()).map_err(|e| e.to_string()),
+            _ => demo::run(words.into_iter().map(Into::into)).map_err(|e| e.to_string()),
+        };
+        done.send(result)
+    });
+    wait.recv_timeout(Duration::from_secs(120)).expect("the example ends")
+}
+
+fn words(options: &[(&str, &Path)]) -> Vec<String> {
+    options
+        .iter()
+        .flat_map(|(option, path)| [(*option).to_owned(), path.to_str().unwrap().to_owned()])
+        .collect()
+}
+
+fn run_compare(driver: &Path, out: &Path) -> Result<(), String> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let options = [
+        ("--driver", driver),
+        ("--portrait", &portrait()),
+        ("--x2face", &models.join("tests/data/x2face-smallest")),
+        ("--fomm", &models.join("zoo/fomm-lite")),
+        ("--out", out),
+    ];
+    run_example("compare", words(&options))
+}
+
+fn run_demo(driver: &Path, out: &Path) -> Result<(), String> {
+    run_example("demo", words(&[("--driver", driver), ("--portrait", &portrait()), ("--out", out)]))
+}
+
+fn write(description: &str, path: &Path) {
+    let description = format!("{description} ! mp4mux ! filesink location=\"{}\"", path.display());
+    assert_eq!(run_to_end(&description, Duration::from_secs(60)).error, None);
+}
+
+/// A few frames of a face, which stays still.
+fn write_clip(path: &Path) {
+    let face =
+        format!("filesrc location=\"{}\" ! jpegdec ! imagefreeze num-buffers={FRAMES}", portrait().display());
+    let frames = "video/x-raw,format=I420,width=480,height=360,pixel-aspect-ratio=1/1,framerate=25/1";
+    write(
+        &format!(
+            "{face} ! videoconvert ! videoscale ! {frames} ! x264enc speed-preset=ultrafast ! h264parse"
+        ),
+        path,
+    );
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn frames_in(video: &Path) -> usize {
+    let mut frames = 0;
+    deepfake_tests::pull_frames(&decode(video), |_| frames += 1);
+    frames
+}
+
+/// A folder with a file in it.
+fn folder_with(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn compare_writes_one_video_over_an_earlier_one() {
+    let (folder, out) = folder_with("out.mp4", EARLIER);
+    let driver = folder.path().join("driver.mp4");
+    write_clip(&driver);
+    run_compare(&driver, &out).unwrap();
+    assert_eq!(frames_in(&out), FRAMES);
+    assert_eq!(names_in(folder.path()), ["driver.mp4", "out.mp4"]);
+}
+
+#[test]
+fn demo_writes_its_files_and_leaves_no_others() {
+    let (folder, driver) = folder_with("driver.mp4", "");
+    write_clip(&driver);
+    let out = folder.path().join("out");
+    run_demo(&driver, &out).unwrap();
+    assert_eq!(names_in(&out), ["detect.jsonl", "detect.mp4", "reenact.mp4", "reenacted.mp4"]);
+    for video in ["detect.mp4", "reenact.mp4", "reenacted.mp4"] {
+        assert_eq!(frames_in(&out.join(video)), FRAMES, "{video}");
+    }
+    let report = fs::read_to_string(out.join("detect.jsonl")).unwrap();
+    for clip in ["real", "reenacted"] {
+        let of_clip = report.lines().filter(|line| line.contains(&format!("\"clip\":\"{clip}\"")));
+        assert_eq!(of_clip.filter(|line| line.contains("\"faces\"")).count(), FRAMES, "{clip}");
+    }
+}
+
+#[test]
+fn an_output_does_not_take_the_place_of_an_input() {
+    let (folder, video) = folder_with("reenact.mp4", EARLIER);
+    let link = folder.path().join("link.mp4");
+    std::os::unix::fs::symlink(&video, &link).unwrap();
+    let refusals = [
+        run_compare(&video, &video),
+        run_compare(&video, &link),
+        run_compare(&link, &video),
+        run_demo(&video, folder.path()),
+    ];
+    for refusal in refusals {
+        assert!(refusal.as_ref().is_err_and(|e| e.contains("both read and written")), "{refusal:?}");
+        assert_eq!(fs::read_to_string(&video).unwrap(), EARLIER);
+    }
+}
+
+#[test]
+fn the_unfinished_file_does_not_take_the_place_of_an_input() {
+    let (folder, video) = folder_with("out.mp4.part", EARLIER);
+    let refusal = run_compare(&video, &folder.path().join("out.mp4"));
+    assert!(refusal.as_ref().is_err_and(|e| e.contains("both read and written")), "{refusal:?}");
+    assert_eq!(fs::read_to_string(&video).unwrap(), EARLIER);
+}
+
+#[test]
+fn a_folder_is_refused_before_anything_runs() {
+    let (folder, driver) = folder_with("driver.mp4", EARLIER);
+    let refusal = run_compare(&driver, folder.path());
+    assert!(refusal.as_ref().is_err_and(|e| e.contains("is not a file")), "{refusal:?}");
+}
+
+#[test]
+fn a_run_that_fails_leaves_an_earlier_video_alone() {
+    let (folder, out) = folder_with("reenact.mp4", EARLIER);
+    let driver = folder.path().join("driver.mp4");
+    fs::write(&driver, "no video").unwrap();
+    for failure in [run_compare(&driver, &out), run_demo(&driver, folder.path())] {
+        assert!(failure.is_err());
+        assert_eq!(fs::read_to_string(&out).unwrap(), EARLIER);
+        assert_eq!(names_in(folder.path()), ["driver.mp4", "reenact.mp4"]);
+    }
+}
