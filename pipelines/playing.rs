@@ -6,7 +6,7 @@ use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc,
     },
     time::{Duration, Instant},
@@ -174,22 +174,40 @@ fn show_progress(pipeline: &gst::Pipeline, title: &str, frames: u64, start: Inst
     }
 }
 
-/// Has `link_video` link the decoder's pad of video, and the sound, where there is any, go to the muxer.
+/// Has `link_video` link the decoder's pad of video, and the sound, where there is any, go to the muxer. That there is
+/// no video is an error.
 pub fn when_decoded(
     pipeline: &gst::Pipeline,
     link_video: impl Fn(&gst::Pipeline, &gst::Pad) -> Result<()> + Send + Sync + 'static,
 ) -> Result<()> {
     let decoder = pipeline.by_name("decoder").ok_or("no decoder")?;
     let weak = pipeline.downgrade();
+    let has_video = Arc::new(AtomicBool::new(false));
+    let found = has_video.clone();
     decoder.connect_pad_added(move |_, pad| {
         let Some(pipeline) = weak.upgrade() else { return };
         let linked = match media_type(pad).as_deref() {
-            Some("video/x-raw") => link_video(&pipeline, pad),
+            Some("video/x-raw") => {
+                found.store(true, Ordering::Relaxed);
+                link_video(&pipeline, pad)
+            }
             Some("audio/x-raw") => link_sound(&pipeline, pad),
             _ => Ok(()),
         };
         if let Err(error) = linked {
             gst::element_error!(pipeline, gst::StreamError::Failed, ("{}", error));
+        }
+    });
+    let weak = pipeline.downgrade();
+    decoder.connect_no_more_pads(move |_| {
+        let Some(pipeline) = weak.upgrade() else { return };
+        // What waits for the video would wait for ever.
+        if !has_video.load(Ordering::Relaxed) {
+            gst::element_error!(
+                pipeline,
+                gst::StreamError::WrongType,
+                ("the driver has no video that can be decoded")
+            );
         }
     });
     Ok(())
@@ -213,7 +231,7 @@ pub fn panel_width(pad: &gst::Pad) -> Option<i32> {
 
 fn link_sound(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<()> {
     let bin = gst::parse::bin_from_description(
-        "queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample ! avenc_aac ! aacparse ! queue",
+        "queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample ! voaacenc ! aacparse ! queue",
         true,
     )?;
     pipeline.add(&bin)?;

@@ -97,7 +97,7 @@ assemble_runtime() {
     say "GStreamer from $system"
     # Decoding and encoding without FFmpeg, whose libraries would be ten times as large as all the rest.
     for plugin in app audioconvert audioparsers audioresample audiotestsrc autodetect compositor coreelements coretracers \
-        de265 faad imagefreeze isomp4 jpeg matroska multifile nvcodec openh264 playback png rawparse typefindfunctions \
+        de265 deinterlace faad imagefreeze isomp4 jpeg matroska multifile nvcodec openh264 playback png rawparse typefindfunctions \
         videoconvertscale videofilter videoparsersbad videorate videotestsrc voaacenc x264; do
         cp "$system/libgst$plugin.so" "$to/lib/gstreamer-1.0/"
     done

@@ -79,6 +79,10 @@ fn write_clip(path: &Path) {
     );
 }
 
+fn write_sound(path: &Path) {
+    write("audiotestsrc num-buffers=40 ! audioconvert ! voaacenc ! aacparse", path);
+}
+
 fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -167,6 +171,21 @@ fn a_run_that_fails_leaves_an_earlier_video_alone() {
     fs::write(&driver, "no video").unwrap();
     for failure in [run_compare(&driver, &out), run_demo(&driver, folder.path())] {
         assert!(failure.is_err());
+        assert_eq!(fs::read_to_string(&out).unwrap(), EARLIER);
+        assert_eq!(names_in(folder.path()), ["driver.mp4", "reenact.mp4"]);
+    }
+}
+
+#[test]
+fn a_driver_of_sound_alone_is_refused() {
+    let (folder, out) = folder_with("reenact.mp4", EARLIER);
+    let driver = folder.path().join("driver.mp4");
+    write_sound(&driver);
+    for failure in [run_compare(&driver, &out), run_demo(&driver, folder.path())] {
+        assert!(
+            failure.as_ref().is_err_and(|e| e.contains("the driver has no video that can be decoded")),
+            "{failure:?}"
+        );
         assert_eq!(fs::read_to_string(&out).unwrap(), EARLIER);
         assert_eq!(names_in(folder.path()), ["driver.mp4", "reenact.mp4"]);
     }
