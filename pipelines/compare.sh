@@ -33,14 +33,29 @@ while [ $# -gt 0 ]; do
 done
 [ ${#portraits[@]} -gt 0 ] || portraits=("$root/pipelines/assets/portrait.jpg")
 
+# Where the elements look for a name, as models/src/zoo.rs has it for the plugin in target/plugins.
+model_folders() {
+    tr : '\n' <<<"${GST_DEEPFAKE_MODEL_PATH:-}" | sed '/^$/d'
+    printf '%s/share/gst-plugin-deepfake/models\n' "${target%/*}" "${target%/*/*}" /usr/local /usr
+    echo "$root/models/zoo"
+}
+
 # A name in the zoo is told from a path as the elements do it.
 is_missing() {
-    case $1 in */* | *.toml) [ ! -e "$1" ] && return 0 || return 1 ;; esac
+    case $1 in
+        '') return 0 ;;
+        */* | *.toml)
+            [ ! -f "$1" ] && [ ! -f "$1/manifest.toml" ]
+            return
+            ;;
+    esac
     local folder
-    while read -r -d : folder; do
+    while read -r folder; do
         [ ! -f "$folder/$1/manifest.toml" ] || return 1
-    done <<<"${GST_DEEPFAKE_MODEL_PATH:-}:$root/models/zoo:"
+    done < <(model_folders)
 }
+
+# Before the set-up and the build, which take minutes.
 if is_missing "$x2face"; then
     cat >&2 <<EOF
 There is no X2Face model '$x2face'. Pass one by --x2face: a name in the zoo, or the path of a manifest.
@@ -48,6 +63,12 @@ The published checkpoint becomes one by
     (cd models/train && python -m deepfake_train convert x2face x2face_model.pth --out x2face)
     pipelines/compare.sh --x2face models/train/x2face
 and one of random weights, which shows the way but no face, lies in models/tests/data/x2face-smallest.
+EOF
+    exit 1
+fi
+if is_missing "$fomm"; then
+    cat >&2 <<EOF
+There is no First Order Motion model '$fomm'. Pass one by --fomm: a name in the zoo, or the path of a manifest.
 EOF
     exit 1
 fi
