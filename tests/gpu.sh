@@ -43,6 +43,9 @@ tensorrt_8_6_hash=8850d470a92e17e65686fce2a5105dc51fc89f2b438d60d66027288a165732
 
 # --- Half one: build and pack ----------------------------------------------------------------------------------
 
+# Sources that were unpacked without git do as well.
+describe_commit() { git -C "$root" describe --always --dirty 2>/dev/null || echo unknown; }
+
 # All test programs, benches and the plugin, stripped.
 #   list             kind, folder of the package, name, tab-separated; the program is programs/<folder>-<name>
 #   root             where they were built: they have the paths of their data from there
@@ -51,6 +54,8 @@ assemble_build() {
     local to=$1
     rm -rf "$to"
     mkdir -p "$to/programs"
+    # First, since an edit while it builds is not in what is packed.
+    describe_commit >"$to/commit"
     say "building test programs"
     (cd "$root" && cargo test --release --locked --workspace --no-run --message-format=json-render-diagnostics) \
         >"$to/messages"
@@ -84,7 +89,6 @@ PYTHON
     mkdir -p "$to/plugins"
     objcopy --strip-unneeded "$target/release/libgstdeepfake.so" "$to/plugins/libgstdeepfake.so"
     echo "$root" >"$to/root"
-    git -C "$root" describe --always --dirty >"$to/commit"
 }
 
 # What the programs open or are linked with: GStreamer with the plugins that tests and README use, ONNX Runtime,
@@ -126,11 +130,13 @@ assemble_runtime() {
     fi
 }
 
-assemble_tensorrt() {
-    local to=$1 kind=$2 scratch library
+# In a shell of its own, so that its temporary folder goes however it ends.
+assemble_tensorrt() (
+    to=$1 kind=$2
     rm -rf "$to"
     mkdir -p "$to/lib"
-    scratch=$(mktemp -d)
+    scratch=$(mktemp -d "$target/tensorrt.XXXXXX")
+    trap 'rm -rf "$scratch"' EXIT
     say "TensorRT ($kind)"
     case $kind in
     rtx)
@@ -161,13 +167,14 @@ assemble_tensorrt() {
         ;;
     *) die "--tensorrt takes rtx or 8.6, not '$kind'" ;;
     esac
-    rm -rf "$scratch"
-}
+)
 
-# split_group KIT GROUP OUT: KIT/GROUP as OUT/GROUP-00, OUT/GROUP-01, ..
-split_group() {
-    local kit=$1 group=$2 out=$3 scratch part
-    scratch=$(mktemp -d)
+# split_group KIT GROUP OUT: KIT/GROUP as OUT/GROUP-00, OUT/GROUP-01, .. In a shell of its own, too.
+split_group() (
+    kit=$1 group=$2 out=$3
+    # In the target folder: all parts together are more than /tmp may hold.
+    scratch=$(mktemp -d "$target/$group.XXXXXX")
+    trap 'rm -rf "$scratch"' EXIT
     # Programs have much in common with each other, at distances that only a large dictionary spans.
     tar -C "$kit" -c "$group" | xz --threads=0 --lzma2=preset=6,dict=64MiB | split -b "$part_bytes" -d -a 2 - "$scratch/part."
     (cd "$scratch" && sha256sum part.* >sums)
@@ -177,8 +184,7 @@ split_group() {
         mv "$part" "$out/$group-${part##*.}/"
         cp "$scratch/sums" "$out/$group-${part##*.}/"
     done
-    rm -rf "$scratch"
-}
+)
 
 read_pack_options() {
     groups=build,runtime,tensorrt tensorrt=rtx with_nvrtc=no part_bytes=16000000
@@ -580,5 +586,5 @@ main() {
     esac
 }
 
-# In one line, so that the file may change while it runs.
-main "$@"; exit
+# In one line, so that the file may change while it runs. The tests of this script only want its functions.
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then main "$@"; exit; fi
