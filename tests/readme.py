@@ -43,6 +43,13 @@ def runnable(command: str) -> str:
     return command
 
 
+def said(process: subprocess.CompletedProcess | subprocess.TimeoutExpired) -> str:
+    """What it wrote until it ended or its time was over."""
+    # In the latter case it comes as bytes, even where text was asked for.
+    outputs = [process.stdout or "", process.stderr or ""]
+    return "".join(o.decode(errors="replace") if isinstance(o, bytes) else o for o in outputs)
+
+
 def has_gpu() -> bool:
     """Whether an NVIDIA GPU can be used here."""
     try:
@@ -71,12 +78,12 @@ def main() -> int:
                 done = subprocess.run(
                     words, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
                 )
-            except subprocess.TimeoutExpired:
-                print(f"   did not end within {TIME_LIMIT} s", file=sys.stderr)
+            except subprocess.TimeoutExpired as expired:
+                print(f"   did not end within {TIME_LIMIT} s\n{said(expired)}", file=sys.stderr)
                 failed += 1
                 continue
-        if done.returncode != 0 or "ERROR" in done.stdout + done.stderr:
-            print(done.stdout + done.stderr, file=sys.stderr)
+        if done.returncode != 0 or "ERROR" in said(done):
+            print(said(done), file=sys.stderr)
             failed += 1
     print(f"{len(found) - failed - skipped} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
