@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 import tarfile
+import traceback
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +19,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
 
-from deepfake_train.stored_tensors import read_tensors  # noqa: E402
+from deepfake_train import stored_tensors  # noqa: E402
+from deepfake_train.stored_tensors import read_tensors, shown, shown_names  # noqa: E402
 
 CONTAINERS = ["zip", "legacy"]
 
@@ -166,3 +170,273 @@ def test_a_tensor_cannot_reach_beyond_its_numbers(tmp_path: Path) -> None:
                 archive.writestr(part, content)
         with pytest.raises(ValueError, match="is refused"):
             read_tensors(path)
+
+
+# Pickles by hand, since what ``pickle`` itself writes is well-formed.
+START, LONG_AGO = b"\x80\x02", b"ccollections\nOrderedDict\n"
+NUMBERS = struct.pack("<4f", 1, 2, 3, 4)
+
+
+def whole(number: int) -> bytes:
+    content = pickle.encode_long(number)
+    return b"\x8a" + bytes([len(content)]) + content
+
+
+def text(value: str) -> bytes:
+    content = value.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+def wholes(numbers: tuple[int, ...]) -> bytes:
+    return b"(" + b"".join(map(whole, numbers)) + b"t"
+
+
+def pickled_storage(
+    *,
+    kind: bytes = text("storage"),
+    dtype: str = "Float",
+    key: bytes = text("0"),
+    elements: bytes = whole(4),
+    view: bytes = b"",
+) -> bytes:
+    return b"(" + kind + f"ctorch\n{dtype}Storage\n".encode() + key + text("cpu") + elements + view + b"tQ"
+
+
+def pickled_tensor(
+    storage: bytes = b"",
+    *,
+    offset: bytes = whole(0),
+    size: bytes = wholes((4,)),
+    stride: bytes = wholes((1,)),
+) -> bytes:
+    what = (storage or pickled_storage()) + offset + size + stride + b"\x89" + LONG_AGO + b")R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + what + b"tR"
+
+
+def zipped(
+    path: Path,
+    content: bytes,
+    numbers: bytes = NUMBERS,
+    *,
+    order: bytes = b"little",
+    how: int = zipfile.ZIP_STORED,
+) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("it/data.pkl", START + content + b".", how)
+        archive.writestr("it/data/0", numbers)
+        archive.writestr(
+            "it/byteorder", order, zipfile.ZIP_DEFLATED if len(order) > 6 else zipfile.ZIP_STORED
+        )
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ValueError, match="is refused as a checkpoint") as raised:
+        read_tensors(path)
+    return str(raised.value)
+
+
+def test_pickles_by_hand_are_read(tmp_path: Path) -> None:
+    """Otherwise that those below are refused would prove nothing."""
+    read = read_tensors(zipped(tmp_path / "a.pt", pickled_tensor()))
+    assert read.tolist() == [1, 2, 3, 4]
+    last = pickled_tensor(offset=whole(3), size=wholes((1, 1)), stride=wholes((7, 7)))
+    assert read_tensors(zipped(tmp_path / "b.pt", last)).tolist() == [[4]]
+    view = pickled_storage(view=b"(" + text("1") + whole(2) + whole(2) + b"t")
+    assert read_tensors(zipped(tmp_path / "c.pt", pickled_tensor(view, size=wholes((2,))))).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [
+        (1, (4,), (1,)),
+        (0, (2, 2), (3, 1)),
+        (-1, (1,), (1,)),
+        (3, (2,), (-1,)),
+        (0, (-1,), (1,)),
+        (0, (4,), (1, 1)),
+        # what overflowed in PyTorch 1.13
+        (2**62 - 256, (4,), (1,)),
+        (2**62 - 1, (2,), (2**62,)),
+        (0, (2, 2), (2**62, 2**62)),
+        # copies of it would be large
+        (0, (10**10,), (0,)),
+        (0, (5,), (0,)),
+        (0, (1,) * 65, (1,) * 65),
+    ],
+)
+def test_places_beyond_the_numbers_are_refused(
+    tmp_path: Path, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> None:
+    content = pickled_tensor(offset=whole(offset), size=wholes(size), stride=wholes(stride))
+    assert "it holds a tensor that" in refusal(zipped(tmp_path / "beyond.pt", content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickled_tensor(pickled_storage(elements=whole(-1))),
+        pickled_tensor(pickled_storage(elements=b"\x88")),
+        pickled_tensor(pickled_storage(elements=text("4"))),
+        pickled_tensor(pickled_storage(key=whole(0))),
+        pickled_tensor(pickled_storage(key=b"(" + text("0") + b"t")),
+        pickled_tensor(pickled_storage(kind=text("module"))),
+        pickled_tensor(pickled_storage(view=b"(" + text("1") + whole(-2) + whole(2) + b"t")),
+        pickled_tensor(pickled_storage(view=b"(" + text("1") + text("2") + whole(2) + b"t")),
+        pickled_tensor(offset=b"\x88"),
+        pickled_tensor(size=text("4")),
+        pickled_tensor(size=b"(\x88t"),
+        b"ctorch\nSize\n(" + text("abc") + b"tR",
+        b"ctorch\nSize\n((" + text("a") + b"ttR",
+        b"ctorch\nSize\n(" + wholes((1,) * 65) + b"tR",
+        # two types of the same numbers
+        pickled_tensor() + pickled_tensor(pickled_storage(dtype="Int")) + b"\x86",
+        # what is no data, by itself
+        pickled_storage(),
+        b"ctorch\nFloatStorage\n",
+        b"ctorch\nSize\n",
+        LONG_AGO,
+    ],
+)
+def test_fields_of_the_wrong_type_are_refused(tmp_path: Path, content: bytes) -> None:
+    refusal(zipped(tmp_path / "odd.pt", content))
+
+
+def test_more_elements_than_are_stored_are_refused(tmp_path: Path) -> None:
+    content = pickled_tensor(pickled_storage(elements=whole(2**40)))
+    assert "a tensor is cut short" in refusal(zipped(tmp_path / "long.pt", content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"}" + b")" + b"K\x01s",  # a tuple as a key
+        b"}" + b")" * 1 + b"\x85" * 100_000 + b"K\x01s",
+        b"}(" + b"K\x01" + b"K\x01" + b")K\x01u",
+        b"}" + b"\x88" + b"K\x01s",
+        LONG_AGO + b"]((" + b")K\x01te\x85R",
+        # of the sets of protocol 4, and what makes two out of one
+        b"\x8f",
+        b"(K\x01\x91",
+        b")2\x86",
+    ],
+)
+def test_what_hashes_slowly_is_no_key(tmp_path: Path, content: bytes) -> None:
+    refusal(zipped(tmp_path / "keys.pt", content))
+
+
+@pytest.mark.parametrize("opened", [b")" + b"\x85" * 100_000, b"]" * 100_000 + b"a" * 99_999])
+def test_deep_nesting_is_refused(tmp_path: Path, opened: bytes) -> None:
+    assert "nested too deeply" in refusal(zipped(tmp_path / "deep.pt", opened))
+
+
+def peak(path: Path) -> tuple[float, str]:
+    """MiB that Python took to read a file, and why it did not."""
+    tracemalloc.start()
+    try:
+        read_tensors(path)
+        reason = ""
+    except ValueError as error:
+        reason = str(error)
+    most = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    return most, reason
+
+
+def test_a_large_index_takes_no_memory(tmp_path: Path) -> None:
+    content = b"K\x01r" + struct.pack("<I", 2**24)
+    most, _reason = peak(zipped(tmp_path / "index.pt", content))
+    assert most < 4
+
+
+def test_nothing_is_unpacked(tmp_path: Path) -> None:
+    """A thousandth of what it unpacks to is all that a zip file needs."""
+    packed = zipped(tmp_path / "a.pt", b"0N" * (8 << 20), how=zipfile.ZIP_DEFLATED)
+    order = zipped(tmp_path / "b.pt", pickled_tensor(), order=bytes(16 << 20))
+    for path in (packed, order):
+        most, reason = peak(path)
+        assert "compressed" in reason
+        assert most < 4
+
+
+def test_a_large_table_of_contents_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(tmp_path / "table.pt", text("a" * 1000))
+    assert read_tensors(path) == "a" * 1000
+    monkeypatch.setattr(stored_tensors, "LARGEST_PICKLE", 1000)
+    assert "too large" in refusal(path)
+
+
+def test_endless_reading_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where few steps make much out of what was made before."""
+    monkeypatch.setattr(stored_tensors, "MOST_STEPS", 10_000)
+    pairs = b"](" + (b"(" + text("a") + b"K\x01t") * 100 + b"eq\x00"
+    again = LONG_AGO + b"q\x01" + b"h\x01h\x00\x85R" * 500 + b"t"
+    for content in (b"]" + b"Na" * 10_000, b"(" + pairs + again):
+        assert "too many steps" in refusal(zipped(tmp_path / "steps.pt", content))
+
+
+def test_tensors_may_share_numbers_but_not_without_end(tmp_path: Path) -> None:
+    numbers = bytes(4 * 4096)
+    storage = pickled_storage(elements=whole(4096))
+    tensor = pickled_tensor(storage, size=wholes((4096,)))
+    shared = read_tensors(zipped(tmp_path / "few.pt", b"](" + tensor * 3 + b"e", numbers))
+    assert shared[0].data_ptr() == shared[2].data_ptr()
+    assert "overlap" in refusal(zipped(tmp_path / "many.pt", b"](" + tensor * 30 + b"e", numbers))
+
+
+def test_attributes_of_dictionaries_are_left_out(tmp_path: Path) -> None:
+    """Overridden ``items`` would hide what the dictionary holds."""
+    attributes = b"}" + text("items") + LONG_AGO + b")Rsb"
+    content = LONG_AGO + b")R" + text("a") + pickled_tensor() + b"s" + attributes
+    read = read_tensors(zipped(tmp_path / "hidden.pt", content))
+    assert read["a"].tolist() == [1, 2, 3, 4]
+    assert next(iter(read.items()))[0] == "a"
+    assert "sets attributes" in refusal(zipped(tmp_path / "list.pt", b"]" + attributes))
+
+
+def test_files_of_python_2_are_read(tmp_path: Path) -> None:
+    """Strings of bytes, dictionaries as lists of pairs, and numbers of more than four bytes as text."""
+    pairs = (
+        b"](" + b"](U\x05first" + pickled_tensor(pickled_storage(kind=b"U\x07storage", key=b"U\x010")) + b"ee"
+    )
+    read = read_tensors(zipped(tmp_path / "old.pt", LONG_AGO + pairs + b"\x85R"))
+    assert read["first"].tolist() == [1, 2, 3, 4]
+    read = read_tensors(zipped(tmp_path / "ids.pt", b"}I140234567890123\nK\x01s"))
+    assert read == {140234567890123: 1}
+    assert read_tensors(zipped(tmp_path / "name.pt", b"U\x02\xc3\xa4")) == "ä"
+
+
+@pytest.mark.parametrize("keys", [[("0",)], [0], ["1"], 7])
+def test_odd_lists_of_tensors_are_refused(tmp_path: Path, keys: object) -> None:
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    tail = pickle.dumps(keys, 2) + struct.pack("<q", 4) + NUMBERS
+    path = tmp_path / "legacy.pt"
+    path.write_bytes(
+        b"".join(pickle.dumps(part, 2) for part in head) + START + pickled_tensor() + b"." + tail
+    )
+    refusal(path)
+
+
+def test_negative_lengths_of_the_older_container_are_refused(tmp_path: Path) -> None:
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    tensor = pickled_tensor(pickled_storage(dtype="Byte", elements=whole(-1)))
+    tail = pickle.dumps(["0"], 2) + struct.pack("<q", -1) + NUMBERS
+    path = tmp_path / "legacy.pt"
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + START + tensor + b"." + tail)
+    refusal(path)
+
+
+def test_refusals_do_not_command_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;x\x07\x1b[2J\u202e"
+    path = zipped(tmp_path / "escape.pt", b"cposix\n\x1b]0;x\x07\x1b[2Jsystem\n")
+    with pytest.raises(ValueError, match="it wants posix") as raised:
+        read_tensors(path)
+    printed = "".join(traceback.format_exception(raised.value))
+    # with numbers of another name than any file in the archive
+    missing = zipped(tmp_path / "missing.pt", pickled_tensor(pickled_storage(key=text(evil))))
+    for message in (printed, refusal(missing)):
+        assert all(line.isprintable() and line.isascii() for line in message.splitlines())
+    assert shown(evil) == r"\x1b]0;x\x07\x1b[2J\u202e"
+    assert shown(7) == "7"
+    assert len(shown("a" * 10**6)) < 1000
+    assert shown_names([evil, 1, "c"], most=2) == rf"{shown(evil)}, 1, and 1 more"
