@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from .fomm import PRESETS, Fomm, FommConfig, GeneratorConfig, HourglassConfig
-from .state_check import StateMismatchError, fit_state
-from .stored_tensors import read_tensors
+from .state_check import MOST_BLOCKS, StateMismatchError, fit_state, width, without_numbers
+from .stored_tensors import read_tensors, shown_names
 
 State = dict[str, Tensor]
 PARTS = ("kp_detector", "generator")
@@ -22,37 +23,40 @@ def read_checkpoint(path: Path) -> dict[str, State]:
         raise ValueError(f"{path}: no tensors by name in this checkpoint, but a {type(content).__name__}")
     for name in PARTS:
         if not isinstance(content.get(name), Mapping):
-            found = ", ".join(sorted(map(str, content))) or "nothing"
+            found = shown_names(sorted(content, key=str)) or "nothing"
             raise ValueError(f"{path}: no '{name}' in this checkpoint, only: {found}")
     return {name: content[name] for name in PARTS}
 
 
-def _width(state: Mapping[str, object], key: str, default: int) -> int:
-    """How many channels a convolution gives; ``default`` if that cannot be told."""
-    tensor = state.get(key)
-    return tensor.shape[0] if isinstance(tensor, Tensor) and tensor.dim() == 4 else default
+def _blocks(state: Mapping[str, object], prefix: str, suffix: str) -> int:
+    """How many names there are of this kind."""
+    found = sum(str(key).startswith(prefix) and str(key).endswith(suffix) for key in state)
+    if found > MOST_BLOCKS:
+        raise StateMismatchError(f"{found} blocks '{prefix}' are more than the {MOST_BLOCKS} that can be")
+    return found
 
 
 def _hourglass_config(
     state: Mapping[str, object], prefix: str, published: HourglassConfig
 ) -> HourglassConfig:
-    widths: list[int] = []
-    while width := _width(state, f"{prefix}.encoder.down_blocks.{len(widths)}.conv.weight", 0):
-        widths.append(width)
+    down = f"{prefix}.encoder.down_blocks."
+    most = _blocks(state, down, ".conv.weight")
+    every = (width(state, f"{down}{level}.conv.weight", 0) for level in range(most))
+    widths = list(itertools.takewhile(bool, every))
     if not widths:
         return published
     last = f"{prefix}.decoder.up_blocks.{len(widths) - 1}.conv.weight"
-    return HourglassConfig(_width(state, last, published.base), max(widths), len(widths))
+    return HourglassConfig(width(state, last, published.base), max(widths), len(widths))
 
 
 def infer_config(parts: Mapping[str, Mapping[str, object]], *, align_corners: bool) -> FommConfig:
     """The configuration these tensors seem to have, the published one where they do not tell.
 
-    ``align_corners`` leaves no trace in them.
+    ``align_corners`` leaves no trace in them. Raises ``StateMismatchError`` where no network can be so large.
     """
     detector, generator = (parts[name] for name in PARTS)
-    down = sum(key.startswith("down_blocks.") and key.endswith(".conv.weight") for key in generator)
-    residual = sum(key.startswith("bottleneck.") and key.endswith(".conv1.weight") for key in generator)
+    down = _blocks(generator, "down_blocks.", ".conv.weight")
+    residual = _blocks(generator, "bottleneck.", ".conv1.weight")
     published = PRESETS["vox"]
     shape = published.generator
     return FommConfig(
@@ -61,12 +65,12 @@ def infer_config(parts: Mapping[str, Mapping[str, object]], *, align_corners: bo
             generator, "dense_motion_network.hourglass", published.motion_hourglass
         ),
         generator=GeneratorConfig(
-            base=_width(generator, "first.conv.weight", shape.base),
-            maximum=_width(generator, f"down_blocks.{down - 1}.conv.weight", shape.maximum),
+            base=width(generator, "first.conv.weight", shape.base),
+            maximum=width(generator, f"down_blocks.{down - 1}.conv.weight", shape.maximum),
             down_blocks=down or shape.down_blocks,
             residual_blocks=residual or shape.residual_blocks,
         ),
-        keypoints=_width(detector, "kp.weight", published.keypoints),
+        keypoints=width(detector, "kp.weight", published.keypoints),
         align_corners=align_corners,
     )
 
@@ -77,7 +81,11 @@ def load_fomm(path: Path, *, align_corners: bool) -> Fomm:
     Raises ``StateMismatchError`` with all that does not, of both parts.
     """
     parts = read_checkpoint(path)
-    model = Fomm(infer_config(parts, align_corners=align_corners))
+    try:
+        config = infer_config(parts, align_corners=align_corners)
+    except StateMismatchError as refusal:
+        raise StateMismatchError(f"{path}: {refusal}") from None
+    model = without_numbers(lambda: Fomm(config))
     refusals = []
     for name, network in zip(PARTS, (model.keypoint_detector, model.generator), strict=True):
         try:

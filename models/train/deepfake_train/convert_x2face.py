@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-from torch import Tensor
 
 from .manifest import Manifest, square_input
 from .onnx_graph import save_graphs
 from .random_x2face import random_x2face
-from .state_check import fit_state, without_numbers
+from .state_check import StateMismatchError, fit_state, width, without_numbers
 from .stored_half import stored_half
-from .stored_tensors import read_tensors
+from .stored_tensors import read_tensors, shown_names
 from .x2face import CROP_SCALE, CROP_SHIFT, LEVELS, PRESETS, SIZE, X2Face, X2FaceConfig
 from .x2face_onnx import driver_graph, embedder_graph
 
@@ -93,16 +92,11 @@ not, or to pass as someone else; in many places that is an offence.
 
 def infer_config(state: Mapping[str, object], *, align_corners: bool, resize: bool) -> X2FaceConfig:
     """The configuration these tensors seem to have; the published one where they do not tell."""
-
-    def outputs(key: str, default: int) -> int:
-        tensor = state.get(key)
-        return tensor.shape[0] if isinstance(tensor, Tensor) and tensor.dim() == 4 else default
-
     published = PRESETS["published"]
     innermost = "pix2pixSampler.netG.model" + ".submodule" * (LEVELS - 1)
     return X2FaceConfig(
-        base=outputs("pix2pixUnwrapped.netG.model.down.0.weight", published.base),
-        latent=outputs(f"{innermost}.down.1.weight", published.latent),
+        base=width(state, "pix2pixUnwrapped.netG.model.down.0.weight", published.base),
+        latent=width(state, f"{innermost}.down.1.weight", published.latent),
         align_corners=align_corners,
         resize_align_corners=resize,
     )
@@ -113,9 +107,13 @@ def load_x2face(path: Path, *, align_corners: bool, resize_align_corners: bool) 
     content = read_tensors(path)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
-        found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        names = shown_names(sorted(content, key=str)) if isinstance(content, Mapping) else None
+        found = type(content).__name__ if names is None else names or "nothing"
         raise ValueError(f"{path}: no 'state_dict' in this checkpoint, only {found}")
-    config = infer_config(state, align_corners=align_corners, resize=resize_align_corners)
+    try:
+        config = infer_config(state, align_corners=align_corners, resize=resize_align_corners)
+    except StateMismatchError as refusal:
+        raise StateMismatchError(f"{path}: {refusal}") from None
     model = without_numbers(lambda: X2Face(config))
     fit_state(model, state, str(path))
     return model.eval()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-Network = TypeVar("Network", bound=nn.Module)
+from .stored_tensors import shown, shown_names
+
+Network = TypeVar("Network")
 
 # Counts steps of training; PyTorch before 0.4.1 did not save it, and inference does not use it.
 COUNTER = "num_batches_tracked"
 LINES = 12
+# Far above what anyone published; wider networks than that need more memory than machines have.
+WIDEST, MOST_BLOCKS = 4096, 64
 
 
 class StateMismatchError(ValueError):
-    """Names or shapes of tensors are not those of the network."""
+    """Names, shapes or numbers of tensors are not such that the network can have them."""
 
 
 def _listed(title: str, lines: list[str]) -> list[str]:
@@ -66,7 +72,7 @@ def compare(expected: Mapping[str, Tensor], given: Mapping[str, object]) -> str:
     )
     parts = (
         ("missing", [f"  - {key} {shape}" for key, shape in found.missing]),
-        ("not known", [f"  + {key} {shape}" for key, shape in found.unknown]),
+        ("not known", [f"  + {shown(key)} {shape}" for key, shape in found.unknown]),
         (
             "of another shape",
             [f"  ! {key}: {wanted} expected, {shape} found" for key, wanted, shape in found.different],
@@ -75,19 +81,56 @@ def compare(expected: Mapping[str, Tensor], given: Mapping[str, object]) -> str:
     return "\n".join(line for title, lines in parts for line in _listed(title, lines))
 
 
+def width(state: Mapping[str, object], key: str, default: int) -> int:
+    """How many channels a convolution gives; ``default`` if that cannot be told.
+
+    Raises ``StateMismatchError`` if nobody could build the network.
+    """
+    tensor = state.get(key)
+    if not isinstance(tensor, Tensor) or tensor.dim() != 4:
+        return default
+    if tensor.shape[0] > WIDEST:
+        raise StateMismatchError(f"{key}: {tensor.shape[0]} channels are more than the {WIDEST} that can be")
+    return tensor.shape[0]
+
+
+def real_numbers(tensor: Tensor) -> Tensor | None:
+    """The numbers in float32, or None if they are whole ones or not all finite."""
+    if not tensor.is_floating_point():
+        return None
+    full = tensor.float()
+    # of least and greatest, which NaN spreads to, since isfinite makes copies of the whole
+    ends = torch.aminmax(full) if full.numel() else ()
+    return full if all(math.isfinite(end) for end in ends) else None
+
+
+def _counter(wanted: Tensor, given: object) -> Tensor:
+    """``COUNTER`` as it was saved; zero if it was not, or is none."""
+    counts = isinstance(given, Tensor) and given.dtype == wanted.dtype and given.shape == wanted.shape
+    return given if counts else wanted.new_zeros(wanted.shape, device="cpu")
+
+
 def fit_state(network: nn.Module, state: Mapping[str, object], name: str) -> None:
     """Gives the network the tensors of ``state`` as its own, in float32; every name and shape must fit.
 
-    The network may be on the device ``meta``. Raises ``StateMismatchError``.
+    The network may be on the device ``meta``. Raises ``StateMismatchError``, also for weights that are whole
+    numbers or not finite.
     """
     expected = network.state_dict()
     if difference := compare(expected, state):
         raise StateMismatchError(f"{name} does not fit the network\n{difference}")
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    for key, tensor in expected.items():
-        if key not in tensors:
-            tensors[key] = tensor.new_zeros(tensor.shape, device="cpu")
+    tensors: dict[str, Tensor] = {}
+    odd = []
+    for key, wanted in expected.items():
+        given = state.get(key)
+        if key.endswith(COUNTER):
+            tensors[key] = _counter(wanted, given)
+        elif isinstance(given, Tensor) and (real := real_numbers(given)) is not None:
+            tensors[key] = real
+        else:
+            odd.append(key)
+    if odd:
+        raise StateMismatchError(f"{name} has numbers that are whole or not finite in {shown_names(odd)}")
     _assign(network, tensors)
 
 
@@ -102,9 +145,27 @@ def _assign(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 setattr(module, name, tensors[dot + name])
 
 
+class _OnMeta(TorchFunctionMode):
+    """Puts on the device ``meta`` what layers make their weights with.
+
+    ``with torch.device("meta")`` PyTorch has since 2.0 only, and it puts there the little that layers work
+    out as well, for which it loads 150 MB of Python in several seconds.
+    """
+
+    MAKERS = frozenset({torch.empty, torch.ones, torch.zeros})
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        _types: object,
+        arguments: tuple[Any, ...] = (),
+        named: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        where = {"device": "meta"} if function in self.MAKERS else {}
+        return function(*arguments, **{**(named or {}), **where})
+
+
 def without_numbers(make: Callable[[], Network]) -> Network:
-    """A network on the device ``meta``: names and shapes, for a state that is about to be fitted."""
-    if hasattr(torch.device, "__enter__"):  # since PyTorch 2.0
-        with torch.device("meta"):
-            return make()
-    return make().to("meta")
+    """Networks on the device ``meta``: names and shapes, for a state that is about to be fitted."""
+    with _OnMeta():
+        return make()

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is only in the training environment (requirements.txt)")
 pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
 
+from deepfake_train import checkpoint  # noqa: E402
 from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.checkpoint import infer_config, load_fomm, read_checkpoint  # noqa: E402
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
@@ -20,7 +21,7 @@ from deepfake_train.measure import session  # noqa: E402
 from deepfake_train.measure_pytorch import pytorch_latencies  # noqa: E402
 from deepfake_train.random_checkpoint import published_layout  # noqa: E402
 from deepfake_train.random_fomm import random_fomm  # noqa: E402
-from deepfake_train.state_check import StateMismatchError  # noqa: E402
+from deepfake_train.state_check import StateMismatchError, fit_state, without_numbers  # noqa: E402
 
 
 def random_model(preset: str, **changes: bool) -> Fomm:
@@ -156,6 +157,83 @@ def test_what_has_no_widths_is_compared_with_the_published_model(tmp_path: Path)
     assert "  ! first.conv.weight: (64, 3, 7, 7) expected, (int) found" in text
     assert "  + theirs (2,)" in text
     assert "more" in text
+
+
+def test_a_network_to_be_fitted_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every version of PyTorch: a small file can tell of widths that no machine has room for."""
+    built: list[Fomm] = []
+
+    class Watched(Fomm):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            built.append(self)
+            devices.append(
+                {weight.device.type for network in networks(self) for weight in network.parameters()}
+            )
+
+    def networks(model: Fomm) -> tuple[torch.nn.Module, torch.nn.Module]:
+        return model.keypoint_detector, model.generator
+
+    devices: list[set[str]] = []
+    save(random_model("tiny"), tmp_path / "tiny.pt", zip_container=True)
+    monkeypatch.setattr(checkpoint, "Fomm", Watched)
+    model = load_fomm(tmp_path / "tiny.pt", align_corners=True)
+    assert built == [model]
+    assert devices == [{"meta"}]
+    for network in networks(model):
+        assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"first.conv.weight": torch.ones(5000, 1, 1, 1)},
+        {f"bottleneck.r{index}.conv1.weight": torch.ones(1) for index in range(1000)},
+        {f"dense_motion_network.hourglass.encoder.down_blocks.{index}.conv.weight": 1 for index in range(99)},
+    ],
+)
+def test_networks_that_nobody_could_build_are_refused(
+    tmp_path: Path, generator: dict[str, torch.Tensor | int]
+) -> None:
+    path = tmp_path / "wide.pt"
+    torch.save({"kp_detector": {}, "generator": generator}, path)
+    with pytest.raises(StateMismatchError, match=r"wide\.pt: .* are more than the .* that can be"):
+        load_fomm(path, align_corners=True)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), None])
+def test_weights_that_are_no_finite_real_numbers_are_refused(number: float | None) -> None:
+    state = random_model("tiny").generator.state_dict()
+    if number is None:
+        state["final.bias"] = torch.ones(3, dtype=torch.int64)
+    else:
+        state["final.bias"][1] = number
+    network = without_numbers(lambda: Fomm(PRESETS["tiny"])).generator
+    with pytest.raises(StateMismatchError, match=r"it has numbers .* not finite in final\.bias$"):
+        fit_state(network, state, "it")
+
+
+def test_odd_counters_of_steps_do_not_matter() -> None:
+    state: dict[str, object] = dict(random_model("tiny").generator.state_dict())
+    state["first.norm.num_batches_tracked"] = torch.tensor(7)
+    for odd in (torch.ones(9), torch.tensor(float("nan")), "seven"):
+        state["down_blocks.0.norm.num_batches_tracked"] = odd
+        network = without_numbers(lambda: Fomm(PRESETS["tiny"])).generator
+        fit_state(network, state, "it")
+        fitted = network.state_dict()
+        assert fitted["first.norm.num_batches_tracked"] == 7
+        assert torch.equal(fitted["down_blocks.0.norm.num_batches_tracked"], torch.tensor(0))
+
+
+def test_names_are_shown_so_that_they_do_not_command_the_terminal(tmp_path: Path) -> None:
+    evil, path = "\x1b[2J", tmp_path / "evil.pt"
+    contents = ({evil: 1, 2: 3}, {"kp_detector": {}, "generator": {evil: torch.ones(2), 2: torch.ones(1)}})
+    for content in contents:
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=r"evil\.pt") as raised:
+            load_fomm(path, align_corners=True)
+        assert r"\x1b[2J" in str(raised.value)
+        assert evil not in str(raised.value)
 
 
 @pytest.mark.parametrize("zip_container", [True, False])

@@ -314,6 +314,32 @@ def test_conversion_writes_a_complete_folder(tmp_path: Path) -> None:
     assert error(produced, prediction) <= 1e-4
 
 
+@pytest.mark.parametrize("number", [float("nan"), None])
+def test_weights_that_are_no_finite_real_numbers_are_refused(tmp_path: Path, number: float | None) -> None:
+    state = X2Face(TINY).state_dict()
+    key = "pix2pixSampler.netG.model.up.2.weight"
+    if number is None:
+        state[key] = state[key].long()
+    else:
+        state[key][0, 0, 0, 0] = number
+    with pytest.raises(StateMismatchError, match="not finite in pix2pixSampler"):
+        load(save(state, tmp_path / "odd.pth"))
+
+
+def test_networks_that_nobody_could_build_are_refused(tmp_path: Path) -> None:
+    state = {"pix2pixUnwrapped.netG.model.down.0.weight": torch.ones(5000, 1, 1, 1)}
+    with pytest.raises(StateMismatchError, match=r"wide\.pth: .*5000 channels are more than"):
+        load(save(state, tmp_path / "wide.pth"))
+
+
+def test_names_are_shown_so_that_they_do_not_command_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pth"
+    torch.save({"\x1b[2J": 1, 2: 3}, path)
+    with pytest.raises(ValueError, match="no 'state_dict'") as raised:
+        load(path)
+    assert str(raised.value).endswith(r"only \x1b[2J, 2")
+
+
 def test_own_weights_come_under_their_own_licence(tmp_path: Path) -> None:
     checkpoint = save(X2Face(TINY).state_dict(), tmp_path / "own.pth")
     convert_x2face(
