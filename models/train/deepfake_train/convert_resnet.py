@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-import torch
 from torch import Tensor
 
 from .checkpoint import State
@@ -14,8 +13,8 @@ from .half_precision import half_trunk
 from .manifest import UNKNOWN_LICENCE, Manifest, converted_from, half_role, licence_text, square_input
 from .resnet import BGR_MEAN, DSP_FWA, FWA, SIZE, TINY, ResNet, ResNetConfig, random_resnet
 from .resnet_onnx import OUTPUT, classifier_graph
-from .state_check import differences, without_numbers
-from .stored_tensors import read_tensors
+from .state_check import differences, real_numbers, without_numbers
+from .stored_tensors import read_tensors, shown, shown_names
 
 NETWORKS = {"dsp-fwa": DSP_FWA, "fwa": FWA}
 # the name of the trunk in DSP-FWA's own class, which wraps torchvision's network twice; ours; torchvision's
@@ -42,12 +41,12 @@ def _weights(path: Path) -> State:
             break
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path}: no tensors by name in this checkpoint")
-    odd = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    odd = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if odd:
-        raise ValueError(f"{path}: {', '.join(odd[:MOST_LINES])}: not tensors")
+        raise ValueError(f"{path}: {shown_names(odd, MOST_LINES)}: not tensors by name")
     if all(key.startswith("module.") for key in content):  # of a network that was trained on several GPUs
         content = {key.removeprefix("module."): value for key, value in content.items()}
-    return {key: value.float() for key, value in content.items() if not key.endswith("num_batches_tracked")}
+    return {key: value for key, value in content.items() if not key.endswith("num_batches_tracked")}
 
 
 def _expected(config: ResNetConfig) -> dict[str, tuple[int, ...]]:
@@ -64,7 +63,7 @@ def _differences(state: State, expected: Mapping[str, tuple[int, ...]]) -> list[
     sorts = (
         [f"  - {key} {list(shape)}" for key, shape in found.missing],
         [f"  ~ {key} {list(shape)} instead of {list(wanted)}" for key, wanted, shape in found.different],
-        [f"  + {key} {list(shape)}" for key, shape in found.unknown],
+        [f"  + {shown(key)} {list(shape)}" for key, shape in found.unknown],
     )
     lines = []
     for sort in sorts:
@@ -75,7 +74,7 @@ def _differences(state: State, expected: Mapping[str, tuple[int, ...]]) -> list[
 
 
 def load_classifier(path: Path, config: ResNetConfig) -> State:
-    """The tensors of a checkpoint by torchvision's names; every one must be there, fit and be finite.
+    """The tensors of a checkpoint by torchvision's names, in float32; all must be there, fit and be finite.
 
     Raises ``ValueError`` that lists what does not.
     """
@@ -94,10 +93,13 @@ def load_classifier(path: Path, config: ResNetConfig) -> State:
             f"{path} does not hold the wanted network (- missing, ~ other shape, + too much):\n"
             + "\n".join(odd)
         )
-    broken = [key for key, value in named.items() if not bool(torch.isfinite(value).all())]
+    # only now that the shapes are known to fit, since this copies what is not in float32
+    real = {key: real_numbers(value) for key, value in named.items()}
+    broken = [key for key, value in real.items() if value is None]
     if broken:
-        raise ValueError(f"{path}: numbers that are not finite in {', '.join(broken[:MOST_LINES])}")
-    return named
+        names = shown_names(broken, MOST_LINES)
+        raise ValueError(f"{path}: numbers that are whole or not finite in {names}")
+    return {key: value for key, value in real.items() if value is not None}
 
 
 def write_classifier(

@@ -179,6 +179,36 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         load_classifier(tmp_path / "nan.pth", TINY[FWA])
 
 
+def test_whole_numbers_are_refused(tmp_path: Path) -> None:
+    state = random_resnet(TINY[FWA], seed=1).state_dict()
+    state["layer2.0.bn1.bias"] = state["layer2.0.bn1.bias"].long()
+    torch.save(state, tmp_path / "whole.pth")
+    with pytest.raises(ValueError, match=r"whole or not finite in layer2\.0\.bn1\.bias"):
+        load_classifier(tmp_path / "whole.pth", TINY[FWA])
+
+
+def test_what_does_not_fit_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copied(*_: object) -> None:
+        raise AssertionError("copied")
+
+    torch.save({"x": torch.ones(2, dtype=torch.float16)}, tmp_path / "half.pth")
+    monkeypatch.setattr(torch.Tensor, "float", copied)
+    with pytest.raises(ValueError, match="does not hold the wanted network"):
+        load_classifier(tmp_path / "half.pth", TINY[FWA])
+
+
+@pytest.mark.parametrize("value", [torch.ones(1), 7])
+@pytest.mark.parametrize("key", ["\x1b[2J", 5])
+def test_names_are_shown_so_that_they_do_not_command_the_terminal(
+    tmp_path: Path, key: str | int, value: torch.Tensor | int
+) -> None:
+    torch.save({key: value}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match=r"evil\.pth") as raised:
+        load_classifier(tmp_path / "evil.pth", TINY[FWA])
+    assert (r"\x1b[2J" if key != 5 else "5: not tensors by name") in str(raised.value)
+    assert "\x1b" not in str(raised.value)
+
+
 class Malicious:
     """Writes a file when it is unpickled."""
 
