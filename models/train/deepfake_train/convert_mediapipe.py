@@ -126,7 +126,7 @@ def convert_mediapipe(wheel: Path, zoo: Path, *, python: Path) -> None:
                 "--opset",
                 OPSET,
             ]
-            subprocess.run([str(part) for part in command], check=True, capture_output=True)
+            subprocess.run([str(part) for part in command], check=True)
             model = onnx.load(converted)
         model.doc_string = model.graph.doc_string = ""
         model.graph.name = name
