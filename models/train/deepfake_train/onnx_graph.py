@@ -6,6 +6,7 @@ small, fast and the same on every runtime.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ class GraphWriter:
         elif array.dtype.kind == "i":
             array = array.astype(np.int64)
         array = np.ascontiguousarray(array).reshape(array.shape)
-        key = (array.dtype.str, array.shape, array.tobytes())
+        # of the content only a digest: the constants themselves are most of a model
+        key = (array.dtype.str, array.shape, hashlib.sha256(array).digest())
         if key not in self._constants:
             self._constants[key] = f"constant_{len(self._constants)}"
             self._initializers.append(numpy_helper.from_array(array, self._constants[key]))
