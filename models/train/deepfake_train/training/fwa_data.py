@@ -21,7 +21,7 @@ from ..fakes.pack import Face, Pack
 from ..fakes.prepared import REAL, pairs, resized
 from ..fakes.reenacted import FAMILY as REENACTED
 
-SHARES = {"fwa": 0.36, "self_blended": 0.2, "reposed": 0.2, REENACTED: 0.24}
+SHARES = {"fwa": 0.24, "self_blended": 0.18, "reposed": 0.16, REENACTED: 0.42}
 """How much of a batch each family is; that of our animator is left out where no such pairs were prepared."""
 PREPARED = 0.35
 """Share of the prepared pairs of a family that is also made on the way."""
