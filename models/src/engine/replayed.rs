@@ -40,10 +40,11 @@ impl Replayed {
     }
 
     fn tell(&mut self, text: String) {
-        self.told = true;
         let warnings = self.warnings.clone();
-        // From a thread of its own: whoever runs a frame holds locks that a listener may want.
-        thread::spawn(move || warnings.warn(&text));
+        // From a thread of its own: whoever runs a frame holds locks that a listener may want. Without a thread it is told
+        // with a later frame.
+        let thread = thread::Builder::new().name("deepfake-warning".into());
+        self.told = thread.spawn(move || warnings.warn(&text)).is_ok();
     }
 }
 
