@@ -293,10 +293,11 @@ def test_every_so_manyth_file_is_held_out(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.png")
         cv2.imwrite(str(paths[-1]), face(number).picture)
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    found, left_out = collect(
+    found, left_out, unreadable = collect(
         [*paths, tmp_path / "broken.png"], Finder(), every=1, hold_out=2, source="drawn"
     )
     assert [split for _, split, _ in found] == ["train", "val", "train", "val"]
     assert left_out == {}
-    _, left_out = collect(paths, Finder(misses=True), every=1, hold_out=0, source="drawn")
+    assert unreadable == [tmp_path / "broken.png"]
+    _, left_out, _ = collect(paths, Finder(misses=True), every=1, hold_out=0, source="drawn")
     assert left_out == {"no face": 2}

@@ -23,11 +23,10 @@ def _pack(arguments: argparse.Namespace) -> None:
     from ..preparation.files import refuse_missing
 
     refuse_missing(arguments.files)
-    unreadable = [path for path in arguments.files if not _is_readable(path)]
     # now, not when all files have been gone through and there is nowhere to put the faces
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found, left_out = collect(
-        sorted(set(arguments.files) - set(unreadable)),
+    found, left_out, unreadable = collect(
+        sorted(set(arguments.files)),
         FaceFinder(arguments.zoo),
         every=arguments.every,
         hold_out=arguments.hold_out,
@@ -35,22 +34,13 @@ def _pack(arguments: argparse.Namespace) -> None:
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
     if unreadable:
-        reasons += f"; {len(unreadable)} files not readable: {_listed(unreadable)}"
+        as_given = [path for path in arguments.files if path in unreadable]
+        reasons += f"; {len(as_given)} files not readable: {_listed(as_given)}"
     if not found:
         raise SystemExit(f"no face in {len(arguments.files)} files; left out: {reasons}")
     write_pack(arguments.out, found)
     held_out = sum(split == "val" for _, split, _ in found)
     print(f"{len(found)} faces, {held_out} of them held out; left out: {reasons}")
-
-
-def _is_readable(path: Path) -> bool:
-    """Whether there is a first picture in the file."""
-    from ..fakes.collect import read_pictures
-
-    try:
-        return next(read_pictures(path, 1), None) is not None
-    except OSError:
-        return False
 
 
 def _reenact(arguments: argparse.Namespace) -> None:

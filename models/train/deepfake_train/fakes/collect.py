@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,19 +39,35 @@ def cut_out(picture: Picture, points: Points, source: str) -> Face:
     return Face(crop, kept, box, source)
 
 
+class Collected(NamedTuple):
+    """Faces ready to pack with their splits and names; how many pictures were left out, by reason; and files
+    without any picture that can be read."""
+
+    found: list[tuple[Face, str, str]]
+    left_out: dict[str, int]
+    unreadable: list[Path]
+
+
 def collect(
     paths: Sequence[Path], finder: FaceFinder, *, every: int, hold_out: int, source: str
-) -> tuple[list[tuple[Face, str, str]], dict[str, int]]:
-    """The best face of every picture and of every n-th frame of every video, ready to pack; and what was left
-    out, by reason.
+) -> Collected:
+    """The best face of every picture and of every n-th frame of every video.
 
-    Every ``hold_out``-th file, with all its frames, is of the split ``val``, the others are of ``train``.
+    Every ``hold_out``-th readable file, with all its frames, is of the split ``val``, the others are of
+    ``train``.
     """
     found: list[tuple[Face, str, str]] = []
     left_out: dict[str, int] = {}
-    for number, path in enumerate(paths):
-        split = "val" if hold_out and number % hold_out == hold_out - 1 else "train"
-        for index, picture in read_pictures(path, every):
+    unreadable: list[Path] = []
+    number = 0
+    for path in paths:
+        pictures = _readable(path, every)
+        if pictures is None:
+            unreadable.append(path)
+            continue
+        number += 1
+        split = "val" if hold_out and number % hold_out == 0 else "train"
+        for index, picture in pictures:
             points = finder.points(picture)
             if points is None:
                 reason = "no face"
@@ -61,7 +79,17 @@ def collect(
                 found.append((cut_out(picture, points, source), split, f"{path.name}#{index}"))
                 continue
             left_out[reason] = left_out.get(reason, 0) + 1
-    return found, left_out
+    return Collected(found, left_out, unreadable)
+
+
+def _readable(path: Path, every: int) -> Iterator[tuple[int, Picture]] | None:
+    """`read_pictures`, or ``None`` if there is not even a first one."""
+    pictures = read_pictures(path, every)
+    try:
+        first = next(pictures, None)
+    except OSError:
+        return None
+    return None if first is None else itertools.chain([first], pictures)
 
 
 def _inside(points: Floats, picture: Picture) -> bool:
