@@ -220,8 +220,14 @@ def test_groups_without_pictures_are_left_out_and_further_stills_are_a_group(
     stills = ["--stills", str(tmp_path / "senate"), "--levels", "none"]
     main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, *stills])
     results = json.loads((out / "results.json").read_text())
+    said = capsys.readouterr().out
+    assert all(f"{group}: left out" in said for group in ("camera stills", "video", "own output"))
     assert set(results["groups"]) == {"held-out stills", "senate stills"}
     assert results["groups"]["senate stills"]["none"]["real"] == 2
+    _write_pack(tmp_path / "held-out", portrait, finder, "val")
+    for named_alike in ([*stills, *stills], ["--stills", str(tmp_path / "held-out")]):
+        with pytest.raises(ValueError, match="rename the folder"):
+            main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, *named_alike])
     with pytest.raises(ValueError, match="no level 'h265-20'"):
         main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, "--levels", "h265-20"])
     with pytest.raises(ValueError, match="nothing to evaluate"):

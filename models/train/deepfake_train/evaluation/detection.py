@@ -164,7 +164,8 @@ def evaluate_fwa(
 
     ``animator`` is the motion model of which the detector's own-output family is made. The held-out faces of
     each pack in ``stills`` are a group of their own. Groups without pictures are left out, which is printed.
-    Raises ``ValueError`` for levels that do not exist, clips of the same name and where nothing is left.
+    Raises ``ValueError`` for levels that do not exist, clips or packs of the same name, and where nothing is
+    left.
     """
     detector, finder, faces = Detector(model, threads), FaceFinder(zoo), Pack(pack)
     asked = list(dict.fromkeys((UNTOUCHED, *map(checked, levels))))  # the tables need what was not compressed
@@ -175,15 +176,20 @@ def evaluate_fwa(
         footage = [suspects.footage(path, finder, every=every) for path in clips]
     seen = [clip for clip in footage if clip.pictures]
     sources: dict[str, Iterable[Suspects]] = {}
-    for group, split in (("held-out", "val"), ("camera", "photo")):
-        if group in groups:
-            sources[group] = suspects.stills(faces, split, f"{group} stills")
+    for pictures_of, split in (("held-out", "val"), ("camera", "photo")):
+        if pictures_of in groups:
+            sources[f"{pictures_of} stills"] = suspects.stills(faces, split, f"{pictures_of} stills")
     for folder in stills:
-        sources[str(folder)] = suspects.stills(Pack(folder), "val", f"{folder.name} stills")
+        name = f"{folder.name} stills"
+        if name in sources:
+            raise ValueError(f"{folder}: there are '{name}' already; rename the folder")
+        sources[name] = suspects.stills(Pack(folder), "val", name)
     if "video" in groups:
         sources["video"] = suspects.videos(seen)
+    if "own" in groups:
+        sources["own output"] = ()  # unless there is somebody to drive it
     if "own" in groups and seen:
-        sources["own"] = suspects.own_output(
+        sources["own output"] = suspects.own_output(
             Animator(animator, threads), finder, faces, seen, portraits=portraits
         )
     scored, digest = [], Digest()
@@ -196,7 +202,7 @@ def evaluate_fwa(
                 )
             if not of.moving or of.family == REAL:
                 print(f"{of.group}, {of.family}: {len(of.pictures)} pictures", flush=True)
-    scored = _of_both_classes(scored)
+    scored = _of_both_classes(scored, sources)
     results = Results(detector.name, detector.threshold, scored)
     content = {
         "model": detector.name,
@@ -217,10 +223,10 @@ def evaluate_fwa(
     return content
 
 
-def _of_both_classes(scored: Sequence[Scored]) -> list[Scored]:
+def _of_both_classes(scored: Sequence[Scored], groups: Iterable[str]) -> list[Scored]:
     """Without groups that lack real pictures or fakes."""
     kept = []
-    for group in dict.fromkeys(of.group for of in scored):
+    for group in groups:
         of_group = [of for of in scored if of.group == group]
         filled = [of for of in of_group if len(of.scores)]
         if len({of.family == REAL for of in filled}) == 2:
