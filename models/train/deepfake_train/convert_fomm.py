@@ -10,7 +10,14 @@ import onnx
 from .checkpoint import load_fomm
 from .fomm import PRESETS, Fomm
 from .fomm_onnx import SIZE, encoder_graph, generator_graph, keypoint_graph
-from .manifest import UNKNOWN_LICENCE, Manifest, converted_from, licence_text, square_input
+from .manifest import (
+    UNKNOWN_LICENCE,
+    Manifest,
+    converted_from,
+    licence_text,
+    square_input,
+    write_unless_there,
+)
 from .onnx_graph import save_graphs
 from .random_fomm import random_fomm
 
@@ -96,8 +103,7 @@ def write_fomm(
         ),
     }
     for file, text in texts.items():
-        if not (out / file).exists():  # else someone wrote it who knows more
-            (out / file).write_text(text, encoding="utf-8")
+        write_unless_there(out / file, text)
     Manifest(
         name=name,
         kind="fomm",

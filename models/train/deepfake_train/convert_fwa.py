@@ -14,6 +14,7 @@ from .manifest import (
     half_role,
     licence_text,
     square_input,
+    write_unless_there,
 )
 
 # fitted by deepfake_train.crop_fit
@@ -54,8 +55,7 @@ def convert_fwa(
     if half:
         files[half_role("network")] = "fwa-lite-fp16.onnx"
         onnx.save(half_trunk(model), out / "fwa-lite-fp16.onnx")
-    if not (out / "LICENCE").exists():
-        (out / "LICENCE").write_text(licence_text(name, licence, origin), encoding="utf-8")
+    write_unless_there(out / "LICENCE", licence_text(name, licence, origin))
     Manifest(
         name=name,
         kind="fwa",

@@ -42,6 +42,12 @@ that. Put those terms here, and their SPDX expression into manifest.toml, before
 """
 
 
+def write_unless_there(path: Path, text: str) -> None:
+    """Writes a licence or a card, but not over one by somebody who knew more."""
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")
+
+
 def square_input(
     side: int,
     *,

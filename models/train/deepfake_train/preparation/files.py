@@ -18,8 +18,7 @@ def find_files(given: Sequence[Path], suffixes: Collection[str]) -> list[tuple[P
     for path in given:
         if path.is_dir():
             below = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-            top = PurePosixPath(folder_name(path))
-            found += [(file, (top / file.relative_to(path).as_posix()).as_posix()) for file in below]
+            found += [(file, name_below(path, file)) for file in below]
         else:
             found.append((path, path.name))
     _refuse_repeated(found)
@@ -36,6 +35,11 @@ def refuse_missing(given: Iterable[Path]) -> None:
 def folder_name(folder: Path) -> str:
     """The folder's own name, also where it is given as ``.`` or ``..``."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def name_below(folder: Path, path: Path) -> str:
+    """The path below the folder, with the folder's own name in front."""
+    return (PurePosixPath(folder_name(folder)) / path.relative_to(folder).as_posix()).as_posix()
 
 
 def _refuse_repeated(found: Iterable[tuple[Path, str]]) -> None:

@@ -8,7 +8,7 @@ float32 [T, 468, 2], the FaceMesh points in pixels of those crops (0 is the cent
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..preparation.files import folder_name
+from ..preparation.files import name_below
 from .landmarks import POINTS
 
 FRAMES, LANDMARKS = "frames.npy", "landmarks.npy"
@@ -50,12 +50,8 @@ def all_clips(roots: Sequence[Path]) -> list[Path]:
 
 
 def clip_names(roots: Sequence[Path]) -> list[str]:
-    """Names for the clips of `all_clips`: their paths below the given folder, with its own name in front."""
-    return [
-        (PurePosixPath(folder_name(root)) / folder.relative_to(root).as_posix()).as_posix()
-        for root in roots
-        for folder in clip_folders(root)
-    ]
+    """Names for the clips of `all_clips`."""
+    return [name_below(root, folder) for root in roots for folder in clip_folders(root)]
 
 
 class Clips:

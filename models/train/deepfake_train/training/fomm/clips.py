@@ -46,7 +46,9 @@ def claim_views(root: Path, about: Mapping[str, Any]) -> None:
     known = path.read_text(encoding="utf-8") if path.exists() else None
     if known is None and clip_folders(root):
         raise ViewsMismatchError(f"{root} has clips, but no {VIEWS} says what they show: take another folder")
-    if known not in (None, text):
+    if known == text:
+        return
+    if known is not None:
         raise ViewsMismatchError(
             f"the views in {root} are made from something else: take another folder, or delete this one; "
             f"compare {path} with\n{text}"
