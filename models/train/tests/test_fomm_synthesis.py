@@ -43,6 +43,19 @@ def test_a_spline_through_an_affine_map_is_that_map() -> None:
     torch.testing.assert_close(found, wanted @ matrix.T + shift, atol=1e-4, rtol=1e-4)
 
 
+def test_a_spline_through_as_many_points_as_a_face_has_works_with_several_threads() -> None:
+    generator = torch.Generator().manual_seed(1)
+    at = torch.rand(2, POINTS, 2, generator=generator)
+    values = torch.rand(2, POINTS, 1, generator=generator)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = cone_spline(at, values, torch.full((2, POINTS), 1e-9), at)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found, values, atol=1e-3, rtol=0)
+
+
 def test_a_spline_without_slack_meets_its_points_and_does_not_overshoot() -> None:
     at = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.5], [0.5, 0.52]]])
     values = torch.tensor([[[0.0], [0.0], [0.0], [0.0], [1.0], [-1.0]]])

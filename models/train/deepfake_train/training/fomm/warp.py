@@ -7,6 +7,7 @@ lips and the lids do.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,15 @@ def cone_spline(at: Tensor, values: Tensor, slack: Tensor, wanted: Tensor) -> Te
     system[:, count:, :count] = affine.transpose(1, 2)
     given = torch.cat((values, values.new_zeros(batch, 3, values.shape[-1])), 1)
     # in double precision, for points may nearly coincide
-    weights = torch.linalg.solve(system.double(), given.double()).to(at.dtype)
+    weights = _solve(system.double(), given.double()).to(at.dtype)
     cones = -torch.cdist(wanted, at, compute_mode="donot_use_mm_for_euclid_dist")
     return cones @ weights[:, :count] + weights[:, count : count + 1] + wanted @ weights[:, count + 1 :]
+
+
+def _solve(system: Tensor, given: Tensor) -> Tensor:
+    """What [N, S, D] ``system`` [N, S, S] makes ``given`` of; without gradients on a CPU."""
+    if system.is_cuda:
+        return torch.linalg.solve(system, given)
+    # by NumPy: PyTorch 2.15 with its MKL and more than one thread refuses every system of some hundred rows
+    # ("Pivots given to lu_solve must all be greater or equal to 1")
+    return torch.from_numpy(np.linalg.solve(system.numpy(), given.numpy()))
