@@ -15,11 +15,13 @@ pytest.importorskip("matplotlib", reason="matplotlib is only in the training env
 import cv2
 
 from deepfake_train.__main__ import main
-from deepfake_train.evaluation import reenactment
-from deepfake_train.evaluation.clips import read_clip
+from deepfake_train.animate import X2FaceAnimator
+from deepfake_train.evaluation import cross, reenactment
+from deepfake_train.evaluation.clips import Clip, Frame, read_clip
 from deepfake_train.evaluation.compression import available, compress
 from deepfake_train.evaluation.detection import Results, Scored
 from deepfake_train.evaluation.detector import Detector
+from deepfake_train.evaluation.judge import Judge, Weights
 from deepfake_train.evaluation.suspects import REAL, footage, generator, most_alike
 from deepfake_train.faces import FaceFinder
 from deepfake_train.fakes import Face
@@ -142,6 +144,70 @@ def test_evaluate_fomm_writes_everything(video: Path, tmp_path: Path) -> None:
     assert model["no_face"] == 0
     assert "| AKD, px of 256 |" in (tmp_path / "results.md").read_text()
     assert cv2.imread(str(sheet)).shape == (768, 512, 3)
+
+
+class _Mirror(X2FaceAnimator):
+    """Shows the driver, or the portrait still."""
+
+    def __init__(self, *, driver: bool) -> None:
+        self._driver = driver
+
+    def embed(self, crop: np.ndarray) -> np.ndarray:
+        return crop
+
+    def render(self, embedded: np.ndarray, crop: np.ndarray) -> np.ndarray:
+        return crop if self._driver else embedded
+
+
+def test_a_driver_is_followed_wholly_by_a_mirror_and_not_at_all_by_a_still(
+    portrait: np.ndarray, finder: FaceFinder
+) -> None:
+    faces = []
+    for stretch in (1.0, 1.12, 1.25, 1.06):
+        squeezed = cv2.warpAffine(
+            portrait, np.float32([[1, 0, 0], [0.1 * stretch, stretch, -20]]), (256, 256)
+        )
+        points = finder.points(squeezed)
+        assert points is not None
+        faces.append(Frame(len(faces), squeezed, points))
+    clip = Clip("stretched", faces, 0, 0)
+    still = [cross.Portrait("first", faces[0].crop)]
+    judge = Judge(finder, Weights(), 1)
+    mirrored = cross.cross_reenactment(_Mirror(driver=True), judge, still, [clip, clip])
+    for what in ("mouth", "eyes", "turn"):
+        assert mirrored[f"{what}_gain"] == pytest.approx(1, abs=1e-6)
+        assert mirrored[f"{what}_correlation"] == pytest.approx(1, abs=1e-6)
+    frozen = cross.cross_reenactment(_Mirror(driver=False), judge, still, [clip])
+    assert [frozen[f"{what}_gain"] for what in ("mouth", "eyes", "turn")] == [0, 0, 0]
+    assert frozen["sharpness"] == pytest.approx(1)
+    assert frozen["no_face"] == mirrored["no_face"] == 0
+
+
+def test_portraits_are_moved_by_the_clips(video: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    common = [
+        "--zoo",
+        str(ZOO),
+        "--clips",
+        str(video),
+        "--out",
+        str(folder),
+        "--every",
+        "4",
+        "--threads",
+        "1",
+    ]
+    model = ["--model", str(ZOO / "fomm-lite")]
+    main(["evaluate", "fomm", *model, *common, "--portraits", str(PORTRAIT), str(PORTRAIT)])
+    results = json.loads((folder / "results.json").read_text())
+    assert results["portraits"] == 2
+    assert results["cross"]["no_face"] == 0
+    assert 0 < results["cross"]["sharpness"] < 1
+    assert "2 portraits moved by each clip" in (folder / "results.md").read_text()
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
+    for name, why in (("grey.png", "no face"), ("gone.png", "no picture")):
+        with pytest.raises(ValueError, match=why):
+            main(["evaluate", "fomm", *model, *common, "--portraits", str(tmp_path / name)])
 
 
 def test_animate_draws_a_row_a_model(video: Path, tmp_path: Path) -> None:

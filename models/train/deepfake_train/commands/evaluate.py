@@ -9,7 +9,8 @@ from . import Commands
 
 
 def _evaluate_fomm(arguments: argparse.Namespace) -> None:
-    from ..evaluation.reenactment import Weights, evaluate_fomm, markdown
+    from ..evaluation.judge import Weights
+    from ..evaluation.reenactment import evaluate_fomm, markdown
 
     lpips: list[Path] = arguments.lpips_weights or []
     if len(lpips) > 2:
@@ -23,6 +24,8 @@ def _evaluate_fomm(arguments: argparse.Namespace) -> None:
         arguments.clips,
         arguments.out,
         every=arguments.every,
+        portraits=arguments.portraits,
+        most_portraits=arguments.most_portraits,
         weights=Weights(vgg, linear, arguments.identity_network),
         sheet=arguments.sheet,
         threads=arguments.threads,
@@ -57,6 +60,15 @@ def add(commands: Commands) -> None:
     fomm = kinds.add_parser("fomm", help="a motion model (FOMM or X2Face) on talking heads")
     _add_common(fomm)
     fomm.add_argument("--clips", type=Path, nargs="+", required=True, help="videos of one face each")
+    fomm.add_argument(
+        "--portraits",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="pictures, or packs of prepare stills (.npz), whose test part is taken; moved by the clips",
+    )
+    fomm.add_argument("--most-portraits", type=int, default=12, metavar="N", help="of them all, taken evenly")
     fomm.add_argument(
         "--lpips-weights",
         type=Path,

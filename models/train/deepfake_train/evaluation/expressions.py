@@ -1,5 +1,5 @@
-"""Mouth and eyes in terms of the 468 FaceMesh points: where they are, how far they are open, and how much of
-a driver's opening a prediction takes over.
+"""Mouth, eyes and head in terms of the 468 FaceMesh points: where they are, how far they are open or turned,
+and how much of a driver's motion a prediction takes over.
 
 Points are [468, 2] in pixels.
 """
@@ -15,6 +15,7 @@ from ..faces import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Points
 from .pictures import Region
 
 UPPER_LIP, LOWER_LIP = 13, 14  # inner edges
+NOSE_TIP = 1
 LIPS = (61, 291, 0, 17, 37, 267, 84, 314, 39, 269, 181, 405, 40, 270, 91, 321)
 EYES = ((33, 133, 159, 145), (362, 263, 386, 374))  # two corners, upper lid, lower lid
 MARGIN = 0.3
@@ -39,6 +40,14 @@ def eye_opening(points: Points) -> float:
         for left, right, upper, lower in EYES
     ]
     return float(np.mean(ratios))
+
+
+def head_turn(points: Points) -> float:
+    """How far the nose's tip lies to a side of the middle between the eyes' outer corners, along the line of
+    the corners, in parts of their distance: 0 for a face seen from ahead."""
+    left, right = points[LEFT_EYE_OUTER], points[RIGHT_EYE_OUTER]
+    across = right - left
+    return float((points[NOSE_TIP] - (left + right) / 2) @ across / (across @ across))
 
 
 def mouth_region(points: Points, size: int) -> Region:

@@ -7,20 +7,18 @@ Every figure stands beside that of a model that just repeats the source.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..animate import Animator, X2FaceAnimator
-from ..faces import FaceFinder, Picture, Points
+from ..faces import FaceFinder, Picture
 from ..manifest import read
-from . import expressions, pictures
+from . import cross, expressions
 from .clips import Clip, different_names, read_clip
-from .identity import Embed, Embedding, identity_distance, network_embedding, vgg_embedding
-from .lpips import Floats, Lpips, VggFeatures, read_linear_weights
+from .judge import Judge, Tally, Weights
 from .tables import number, table, write_results
 
 NAMES = {
@@ -42,87 +40,6 @@ NAMES = {
 """Names of the figures in tables, and their digits."""
 
 
-@dataclass
-class Weights:
-    """Networks of others that figures are made with; a figure without its network is left out."""
-
-    vgg: Path | None = None
-    linear: Path | None = None
-    identity: Path | None = None
-
-
-@dataclass
-class _Tally:
-    """What was seen of a clip's predictions."""
-
-    figures: dict[str, list[float]] = field(default_factory=dict)
-    mouth: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-    eyes: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-
-    def add(self, name: str, value: float) -> None:
-        self.figures.setdefault(name, []).append(value)
-
-    def means(self) -> dict[str, float]:
-        return {name: float(np.mean(values)) for name, values in self.figures.items()}
-
-
-class _View(NamedTuple):
-    """A picture with what is read off it once."""
-
-    picture: Picture
-    points: Points | None
-    features: list[Floats] | None
-    embedding: Embedding | None
-
-
-class _Judge:
-    """All figures of a prediction."""
-
-    def __init__(self, finder: FaceFinder, weights: Weights, threads: int) -> None:
-        self._finder = finder
-        vgg = None if weights.vgg is None else VggFeatures(weights.vgg, threads)
-        self._features = vgg if weights.linear else None
-        self._lpips = None if weights.linear is None else Lpips(read_linear_weights(weights.linear))
-        self._embed: Embed | None = None if vgg is None else vgg_embedding(vgg)
-        if weights.identity is not None:
-            self._embed = network_embedding(weights.identity, threads)
-
-    def view(self, picture: Picture) -> _View:
-        points = self._finder.points(picture)
-        features = None if self._features is None else self._features(picture)
-        embedding = None if self._embed is None or points is None else self._embed(picture, points)
-        return _View(picture, points, features, embedding)
-
-    def compare(self, prediction: _View, truth: _View, into: _Tally) -> None:
-        a, b, size = prediction.picture, truth.picture, truth.picture.shape[0]
-        for name, measure in (("l1", pictures.l1), ("psnr", pictures.psnr), ("ssim", pictures.ssim)):
-            into.add(name, measure(a, b))
-        if self._lpips and prediction.features and truth.features:
-            into.add("lpips", self._lpips(prediction.features, truth.features))
-        into.add("no_face", float(prediction.points is None))
-        if truth.points is None:
-            return
-        mouth, face = (
-            expressions.mouth_region(truth.points, size),
-            expressions.face_region(truth.points, size),
-        )
-        into.add("mouth_l1", pictures.l1(mouth.of(a), mouth.of(b)))
-        eyes = expressions.eye_regions(truth.points, size)
-        into.add("eyes_l1", float(np.mean([pictures.l1(eye.of(a), eye.of(b)) for eye in eyes])))
-        into.add("sharpness", pictures.sharpness(face.of(a), face.of(b)))
-        if prediction.points is None:
-            return
-        into.add("akd", expressions.keypoint_distance(prediction.points, truth.points))
-        for (predicted, driving), opening in (
-            (into.mouth, expressions.mouth_opening),
-            (into.eyes, expressions.eye_opening),
-        ):
-            predicted.append(opening(prediction.points))
-            driving.append(opening(truth.points))
-        if prediction.embedding is not None and truth.embedding is not None:
-            into.add("identity", identity_distance(prediction.embedding, truth.embedding))
-
-
 def self_reenactment(animator: Animator | X2FaceAnimator, clip: Clip) -> list[Picture]:
     """Predictions of all frames but the first, which is the source."""
     first = clip.frames[0].crop
@@ -140,23 +57,29 @@ def evaluate_fomm(
     out: Path,
     *,
     every: int = 5,
+    portraits: Sequence[Path] = (),
+    most_portraits: int = 12,
     weights: Weights | None = None,
     sheet: Path | None = None,
     threads: int = 2,
 ) -> dict[str, Any]:
     """Writes ``results.json``, ``results.md`` and, if asked, a sheet of samples; returns the results.
 
-    ``model`` may be of kind x2face as well, which is moved by the driving frame as it is. Raises
-    ``ValueError`` for clips of the same name, and if no clip is of use.
+    ``model`` may be of kind x2face as well, which is moved by the driving frame as it is. ``portraits`` are
+    moved by the clips too, see `cross`. Raises ``ValueError`` for clips of the same name, if no clip is of
+    use, and for portraits that are none.
     """
     weights = weights or Weights()
     different_names(clips)
     finder, manifest = FaceFinder(zoo), read(model)
     kind = X2FaceAnimator if manifest["model"]["kind"] == "x2face" else Animator
     animator = kind(model, threads)
-    judge, size = _Judge(finder, weights, threads), manifest["input"]["width"]
-    of_model: dict[str, _Tally] = {}
-    of_copy: dict[str, _Tally] = {}
+    judge, size = Judge(finder, weights, threads), manifest["input"]["width"]
+    moved_portraits = (
+        cross.read_portraits(portraits, finder, manifest["crop"], size, most_portraits) if portraits else []
+    )
+    of_model: dict[str, Tally] = {}
+    of_copy: dict[str, Tally] = {}
     seen, samples = {}, []
     for path in clips:
         clip = read_clip(path, finder, manifest["crop"], size=size, every=every)
@@ -169,7 +92,7 @@ def evaluate_fomm(
         if len(clip.frames) < 2:
             continue
         predictions = self_reenactment(animator, clip)
-        copied, moved = _Tally(), _Tally()
+        copied, moved = Tally(), Tally()
         source = judge.view(clip.frames[0].crop)
         for frame, prediction in zip(clip.frames[1:], predictions, strict=True):
             truth = judge.view(frame.crop)
@@ -191,6 +114,10 @@ def evaluate_fomm(
             name: {"model": of_model[name].means(), "copy": of_copy[name].means()} for name in of_model
         },
     }
+    if moved_portraits:
+        talkers = [clip for clip, _ in samples]
+        results["portraits"] = len(moved_portraits)
+        results["cross"] = cross.cross_reenactment(animator, judge, moved_portraits, talkers)
     out.mkdir(parents=True, exist_ok=True)
     write_results(results, out / "results.json")
     (out / "results.md").write_text(markdown(results), encoding="utf-8")
@@ -219,6 +146,19 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     titles = [f"{NAMES[key][0]}{suffix}" for key in short for suffix in ("", ", copied")]
     frames = sum(clip["frames"] for clip in results["clips"].values())
+    of_portraits = results.get("cross", {})
+    moved = [
+        f"{results.get('portraits')} portraits moved by each clip, relative motion from its first frame on:",
+        "",
+        table(
+            ["", name],
+            [
+                [title, number(of_portraits.get(key), n)]
+                for key, (title, n) in cross.NAMES.items()
+                if key in of_portraits
+            ],
+        ),
+    ]
     return "\n".join(
         (
             f"Self-reenactment, {results['motion']}, {results['crop']}, every {results['every']}. frame: "
@@ -227,6 +167,7 @@ def markdown(results: dict[str, Any]) -> str:
             "",
             table(["", name, "copying the source"], rows),
             table(["clip", "frames", *titles], by_clip),
+            *(moved if of_portraits else ()),
         )
     )
 
@@ -247,7 +188,7 @@ def write_sheet(samples: list[tuple[Clip, list[Picture]]], path: Path, columns: 
         raise OSError(f"cannot write {path}")
 
 
-def _overall(tallies: dict[str, _Tally]) -> dict[str, float]:
+def _overall(tallies: dict[str, Tally]) -> dict[str, float]:
     means = [tally.means() for tally in tallies.values()]
     result = {
         key: float(np.mean([mean[key] for mean in means if key in mean]))

@@ -1,0 +1,131 @@
+"""Portraits moved by others, as the element does it: with relative motion from the first frame of a clip on.
+
+There is no truth to compare pictures with. What can be told is how far mouth and eyes open and the head turns
+beside the driver's, whether it is still the person of the portrait, and how sharp the face is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..animate import Animator, X2FaceAnimator, relative_motion
+from ..faces import FaceFinder, Picture, square
+from . import expressions, pictures
+from .clips import Clip
+from .identity import identity_distance
+from .judge import Judge, Tally
+
+NAMES = {
+    "mouth_gain": ("opening of the mouth: gain", 3),
+    "mouth_correlation": ("opening of the mouth: correlation", 3),
+    "eyes_gain": ("opening of the eyes: gain", 3),
+    "eyes_correlation": ("opening of the eyes: correlation", 3),
+    "turn_gain": ("turn of the head: gain", 3),
+    "turn_correlation": ("turn of the head: correlation", 3),
+    "identity": ("identity distance to the portrait", 3),
+    "sharpness": ("sharpness of the face, part of the portrait's", 3),
+    "no_face": ("predictions without a face, part", 3),
+}
+"""Names of the figures in tables, and their digits."""
+
+PACK = ".npz"
+
+
+class Portrait(NamedTuple):
+    """A picture as the model wants it."""
+
+    name: str
+    crop: Picture
+
+
+def read_portraits(
+    paths: Sequence[Path], finder: FaceFinder, crop: dict[str, float], size: int, most: int
+) -> list[Portrait]:
+    """Of pictures, and of the part of packs of ``prepare stills`` that is kept for tests; ``most`` of all of
+    them, evenly. ``crop`` is the section of a manifest.
+
+    Raises ``ValueError`` for a picture without a face that can be found, and if there is none at all.
+    """
+    named: list[tuple[str, Picture]] = []
+    for path in paths:
+        named += _of_pack(path) if path.suffix == PACK else [(path.name, _read(path))]
+    if not named:
+        raise ValueError("the packs hold no portraits for tests")
+    chosen = np.linspace(0, len(named) - 1, min(most, len(named))).astype(int)
+    return [_cut(*named[index], finder, crop, size) for index in chosen]
+
+
+def _read(path: Path) -> Picture:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{path} is no picture that can be read")
+    return picture.astype(np.uint8)
+
+
+def _of_pack(path: Path) -> list[tuple[str, Picture]]:
+    from ..training.fomm.stills import read_stills
+
+    pixels = read_stills(path, "test").pictures.numpy().transpose(0, 2, 3, 1)[..., ::-1]
+    return [(f"{path.name} {index}", np.ascontiguousarray(one)) for index, one in enumerate(pixels)]
+
+
+def _cut(name: str, picture: Picture, finder: FaceFinder, crop: dict[str, float], size: int) -> Portrait:
+    points = finder.points(picture)
+    if points is None:
+        raise ValueError(f"{name}: no face in it")
+    low, high = points.min(0), points.max(0)
+    longest = float((high - low).max())
+    x, y = (low + high) / 2 + np.asarray(crop["shift"]) * longest
+    return Portrait(name, square(picture, float(x), float(y), crop["scale"] * longest, size)[0])
+
+
+def moved_by(animator: Animator | X2FaceAnimator, portrait: Picture, clip: Clip) -> list[Picture]:
+    """The portrait as each frame of the clip but the first would have it; X2Face knows no reference."""
+    if isinstance(animator, X2FaceAnimator):
+        face = animator.embed(portrait)
+        return [animator.render(face, frame.crop) for frame in clip.frames[1:]]
+    source, encoded = animator.motion(portrait), animator.encode(portrait)
+    reference, *driving = [animator.motion(frame.crop) for frame in clip.frames]
+    return [animator.render(encoded, source, relative_motion(source, one, reference)) for one in driving]
+
+
+def cross_reenactment(
+    animator: Animator | X2FaceAnimator, judge: Judge, portraits: Sequence[Portrait], clips: Sequence[Clip]
+) -> dict[str, float]:
+    """Figures over all portraits moved by all clips of two frames and more; every pair counts the same."""
+    tallies = []
+    for portrait in portraits:
+        still = judge.glance(portrait.crop)
+        if still.points is None:
+            continue
+        face = expressions.face_region(still.points, portrait.crop.shape[0])
+        for clip in clips:
+            if len(clip.frames) < 2:
+                continue
+            tally = Tally()
+            for frame, made in zip(clip.frames[1:], moved_by(animator, portrait.crop, clip), strict=True):
+                seen = judge.glance(made)
+                tally.add("no_face", float(seen.points is None))
+                if seen.points is None:
+                    continue
+                found = expressions.face_region(seen.points, made.shape[0])
+                tally.add("sharpness", pictures.sharpness(found.of(made), face.of(portrait.crop)))
+                tally.follow(seen.points, frame.points)
+                if seen.embedding is not None and still.embedding is not None:
+                    tally.add("identity", identity_distance(seen.embedding, still.embedding))
+            tallies.append(tally)
+    means = [tally.means() for tally in tallies]
+    figures = {
+        name: float(np.mean([mean[name] for mean in means if name in mean]))
+        for name in ("identity", "sharpness", "no_face")
+        if any(name in mean for mean in means)
+    }
+    for what in ("mouth", "eyes", "turn"):
+        followed = expressions.following([getattr(tally, what) for tally in tallies])
+        figures[f"{what}_gain"], figures[f"{what}_correlation"] = followed
+    return figures
