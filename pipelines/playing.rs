@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc,
+        Arc, OnceLock,
     },
     time::{Duration, Instant},
 };
 
 use gst::prelude::*;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// What may fail does so with words for the user.
 pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -81,6 +82,21 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// Becomes true when the user wants the process to end, so that it can clean up first. A second wish ends it at once.
+fn interrupted() -> Result<&'static AtomicBool> {
+    static WISHED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(wished) = WISHED.get() {
+        return Ok(wished);
+    }
+    let wished = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first wish only sets it, the second finds it set.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, wished.clone())?;
+        signal_hook::flag::register(signal, wished.clone())?;
+    }
+    Ok(WISHED.get_or_init(|| wished))
+}
+
 /// A pipeline of that description.
 pub fn launch(description: &str) -> Result<gst::Pipeline> {
     let element = gst::parse::launch(description)
@@ -123,16 +139,24 @@ pub fn play(pipeline: &gst::Pipeline, title: &str, elements: &[&str]) -> Result<
 
 fn wait(pipeline: &gst::Pipeline, title: &str, frames: &AtomicU64, start: Instant) -> Result<()> {
     let bus = pipeline.bus().ok_or("no bus")?;
+    let interrupted = interrupted()?;
     // A failure to start is told on the bus, with its reason.
     let started = pipeline.set_state(gst::State::Playing);
     let terminal = std::io::stderr().is_terminal();
-    let interval = gst::ClockTime::from_mseconds(if terminal { 250 } else { 2000 });
+    let interval = Duration::from_millis(if terminal { 250 } else { 2000 });
+    let mut shown = start;
     loop {
-        let Some(message) = bus.timed_pop(interval) else {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(format!("{title}: interrupted").into());
+        }
+        let Some(message) = bus.timed_pop(gst::ClockTime::from_mseconds(250)) else {
             if started.is_err() {
                 return Err(format!("{title}: the pipeline does not start").into());
             }
-            show_progress(pipeline, title, frames.load(Ordering::Relaxed), start, terminal);
+            if shown.elapsed() >= interval {
+                show_progress(pipeline, title, frames.load(Ordering::Relaxed), start, terminal);
+                shown = Instant::now();
+            }
             continue;
         };
         match message.view() {

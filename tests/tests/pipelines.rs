@@ -4,11 +4,12 @@
 #![allow(clippy::duplicate_mod)]
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deepfake_tests::{decode, init, portrait, run_to_end};
@@ -22,6 +23,8 @@ mod compare;
 mod demo;
 
 const FRAMES: usize = 6;
+/// More than are animated before the user loses patience.
+const MANY_FRAMES: usize = 3000;
 /// What an earlier run wrote.
 const EARLIER: &str = "an earlier video";
 
@@ -66,15 +69,13 @@ fn write(description: &str, path: &Path) {
     assert_eq!(run_to_end(&description, Duration::from_secs(60)).error, None);
 }
 
-/// A few frames of a face, which stays still.
-fn write_clip(path: &Path) {
+/// Some frames of a face, which stays still.
+fn write_clip(path: &Path, frames: usize) {
     let face =
-        format!("filesrc location=\"{}\" ! jpegdec ! imagefreeze num-buffers={FRAMES}", portrait().display());
-    let frames = "video/x-raw,format=I420,width=480,height=360,pixel-aspect-ratio=1/1,framerate=25/1";
+        format!("filesrc location=\"{}\" ! jpegdec ! imagefreeze num-buffers={frames}", portrait().display());
+    let caps = "video/x-raw,format=I420,width=480,height=360,pixel-aspect-ratio=1/1,framerate=25/1";
     write(
-        &format!(
-            "{face} ! videoconvert ! videoscale ! {frames} ! x264enc speed-preset=ultrafast ! h264parse"
-        ),
+        &format!("{face} ! videoconvert ! videoscale ! {caps} ! x264enc speed-preset=ultrafast ! h264parse"),
         path,
     );
 }
@@ -109,7 +110,7 @@ fn folder_with(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
 fn compare_writes_one_video_over_an_earlier_one() {
     let (folder, out) = folder_with("out.mp4", EARLIER);
     let driver = folder.path().join("driver.mp4");
-    write_clip(&driver);
+    write_clip(&driver, FRAMES);
     run_compare(&driver, &out).unwrap();
     assert_eq!(frames_in(&out), FRAMES);
     assert_eq!(names_in(folder.path()), ["driver.mp4", "out.mp4"]);
@@ -118,7 +119,7 @@ fn compare_writes_one_video_over_an_earlier_one() {
 #[test]
 fn demo_writes_its_files_and_leaves_no_others() {
     let (folder, driver) = folder_with("driver.mp4", "");
-    write_clip(&driver);
+    write_clip(&driver, FRAMES);
     let out = folder.path().join("out");
     run_demo(&driver, &out).unwrap();
     assert_eq!(names_in(&out), ["detect.jsonl", "detect.mp4", "reenact.mp4", "reenacted.mp4"]);
@@ -189,4 +190,39 @@ fn a_driver_of_sound_alone_is_refused() {
         assert_eq!(fs::read_to_string(&out).unwrap(), EARLIER);
         assert_eq!(names_in(folder.path()), ["driver.mp4", "reenact.mp4"]);
     }
+}
+
+#[test]
+fn a_run_that_is_interrupted_cleans_up_and_leaves_an_earlier_video_alone() {
+    let (folder, out) = folder_with("out.mp4", EARLIER);
+    write_clip(&folder.path().join("driver.mp4"), MANY_FRAMES);
+    for signal in ["-INT", "-TERM"] {
+        let mut running = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "long_comparison", "--ignored", "--nocapture"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !folder.path().join("out.mp4.part").exists() {
+            let runs = running.try_wait().unwrap().is_none();
+            assert!(runs && begun.elapsed() < Duration::from_secs(60), "nothing is written");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let killed = Command::new("kill").args([signal, &running.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let output = running.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("interrupted") && output.status.code().is_some(), "{said}");
+        assert_eq!(fs::read_to_string(&out).unwrap(), EARLIER);
+        assert_eq!(names_in(folder.path()), ["driver.mp4", "out.mp4"]);
+    }
+}
+
+#[test]
+#[ignore = "run by a_run_that_is_interrupted… in a process of its own"]
+fn long_comparison() {
+    init();
+    run_compare(Path::new("driver.mp4"), Path::new("out.mp4")).unwrap();
 }
