@@ -3,11 +3,11 @@
 use std::{
     error::Error,
     fs,
-    io::IsTerminal,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc, OnceLock,
+        Arc, LazyLock,
     },
     time::{Duration, Instant},
 };
@@ -84,17 +84,16 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Becomes true when the user wants the process to end, so that it can clean up first. A second wish ends it at once.
 fn interrupted() -> Result<&'static AtomicBool> {
-    static WISHED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    if let Some(wished) = WISHED.get() {
-        return Ok(wished);
-    }
-    let wished = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first wish only sets it, the second finds it set.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, wished.clone())?;
-        signal_hook::flag::register(signal, wished.clone())?;
-    }
-    Ok(WISHED.get_or_init(|| wished))
+    static WISHED: LazyLock<io::Result<Arc<AtomicBool>>> = LazyLock::new(|| {
+        let wished = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first wish only sets it, the second finds it set.
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, wished.clone())?;
+            signal_hook::flag::register(signal, wished.clone())?;
+        }
+        Ok(wished)
+    });
+    WISHED.as_deref().map_err(|e| e.to_string().into())
 }
 
 /// A pipeline of that description.
@@ -142,7 +141,7 @@ fn wait(pipeline: &gst::Pipeline, title: &str, frames: &AtomicU64, start: Instan
     let interrupted = interrupted()?;
     // A failure to start is told on the bus, with its reason.
     let started = pipeline.set_state(gst::State::Playing);
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let interval = Duration::from_millis(if terminal { 250 } else { 2000 });
     let mut shown = start;
     loop {

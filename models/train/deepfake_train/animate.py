@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .faces import FaceFinder, Picture, Points, square
+from .faces import FaceFinder, Picture, Points, face_square, square
 from .manifest import read
 from .measure import session
 from .video import frames
@@ -57,11 +57,8 @@ class Animator:
         return self._manifest["input"]["width"]
 
     def crop(self, picture: Picture, points: Points) -> Picture:
-        rule, size = self.crop_rule, self.size
-        low, high = points.min(0), points.max(0)
-        longest = float((high - low).max())
-        x, y = (low + high) / 2 + np.asarray(rule["shift"]) * longest
-        return square(picture, float(x), float(y), rule["scale"] * longest, size)[0]
+        place = face_square(points.min(0), points.max(0), self.crop_rule)
+        return square(picture, *place, self.size)[0]
 
     def motion(self, crop: Picture) -> Motion:
         return Motion(*self._graphs["keypoints"].run(["value", "jacobian"], {"image": _tensor(crop)}))
@@ -101,6 +98,32 @@ class X2FaceAnimator:
         return _picture(self._graphs["driver"].run(["prediction"], inputs)[0])
 
 
+def load_animator(folder: Path, threads: int = 2) -> Animator | X2FaceAnimator:
+    """A model of the zoo, of whichever kind."""
+    kind = X2FaceAnimator if read(folder)["model"]["kind"] == "x2face" else Animator
+    return kind(folder, threads)
+
+
+def puppet(
+    animator: Animator | X2FaceAnimator, portrait: Picture, reference: Picture | None = None
+) -> Callable[[Picture], Picture]:
+    """What paints the crop of a portrait as the crop of a driver looks.
+
+    A First Order Motion Model puts the motion since the driver's picture ``reference`` on the portrait;
+    without one, its motion is absolute. X2Face always takes the driver as it is.
+    """
+    if isinstance(animator, X2FaceAnimator):
+        face = animator.embed(portrait)
+        return lambda driver: animator.render(face, driver)
+    source, encoded = animator.motion(portrait), animator.encode(portrait)
+    if reference is None:
+        return lambda driver: animator.render(encoded, source, animator.motion(driver))
+    neutral = animator.motion(reference)
+    return lambda driver: animator.render(
+        encoded, source, relative_motion(source, animator.motion(driver), neutral)
+    )
+
+
 def _picture(prediction: Floats) -> Picture:
     """[1, 3, H, W], RGB in 0..1, to BGR bytes."""
     picture = prediction[0].transpose(1, 2, 0)[..., ::-1] * 255 + 0.5
@@ -120,7 +143,8 @@ def animate_sheet(
     if picture is None or points is None:
         raise ValueError(f"{portrait}: no face in it")
     crop = rule.crop(picture.astype(np.uint8), points)
-    puppets = [_puppet(zoo / model, crop) for model in models]
+    animators = [load_animator(zoo / model) for model in models]
+    puppets: list[Callable[[Picture], Picture]] = []
     window, columns = None, [np.vstack([crop] * (1 + len(models)))]
     for _, frame in frames(video, every):
         points = finder.points(frame)
@@ -128,26 +152,10 @@ def animate_sheet(
             continue
         window = points if window is None else window  # the window stays, so that the head moves in it
         driver = rule.crop(frame, window)
-        columns.append(np.vstack([driver, *(puppet(driver) for puppet in puppets)]))
+        puppets = puppets or [puppet(animator, crop, reference=driver) for animator in animators]
+        columns.append(np.vstack([driver, *(move(driver) for move in puppets)]))
     if not cv2.imwrite(str(out), np.hstack(columns)):
         raise OSError(f"cannot write {out}")
-
-
-def _puppet(folder: Path, portrait: Picture) -> Callable[[Picture], Picture]:
-    """What paints the portrait as a driver looks; FOMM moves it from the first driving picture on."""
-    if read(folder)["model"]["kind"] == "x2face":
-        of_face = X2FaceAnimator(folder)
-        face = of_face.embed(portrait)
-        return lambda driver: of_face.render(face, driver)
-    animator, kept = Animator(folder), []
-    source, encoded = animator.motion(portrait), animator.encode(portrait)
-
-    def move(driver: Picture) -> Picture:
-        driving = animator.motion(driver)
-        kept.append(driving)
-        return animator.render(encoded, source, relative_motion(source, driving, kept[0]))
-
-    return move
 
 
 def _tensor(crop: Picture) -> Floats:

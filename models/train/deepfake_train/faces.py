@@ -57,6 +57,14 @@ def square(
     return patch.astype(np.uint8), back
 
 
+def face_square(low: Points, high: Points, rule: dict[str, Any]) -> tuple[float, float, float]:
+    """Middle and side, for `square`, of what the section ``crop`` of a manifest wants about a face whose
+    points lie between two corners."""
+    longest = float((high - low).max())
+    x, y = (low + high) / 2 + np.asarray(rule["shift"]) * longest
+    return float(x), float(y), rule["scale"] * longest
+
+
 class FaceFinder:
     """BlazeFace, then FaceMesh on a crop that is refined by its own points."""
 

@@ -185,19 +185,8 @@ def test_a_driver_is_followed_wholly_by_a_mirror_and_not_at_all_by_a_still(
 
 def test_portraits_are_moved_by_the_clips(video: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    common = [
-        "--zoo",
-        str(ZOO),
-        "--clips",
-        str(video),
-        "--out",
-        str(folder),
-        "--every",
-        "4",
-        "--threads",
-        "1",
-    ]
-    model = ["--model", str(ZOO / "fomm-lite")]
+    common = ["--zoo", str(ZOO), "--clips", str(video), "--out", str(folder), "--every", "4"]
+    model = ["--model", str(ZOO / "fomm-lite"), "--threads", "1"]
     main(["evaluate", "fomm", *model, *common, "--portraits", str(PORTRAIT), str(PORTRAIT)])
     results = json.loads((folder / "results.json").read_text())
     assert results["portraits"] == 2

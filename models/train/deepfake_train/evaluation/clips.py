@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..faces import FaceFinder, Picture, Points, square
+from ..faces import FaceFinder, Picture, Points, face_square, square
 from ..video import frames
 
 LEAST_PRESENCE = 0.5
@@ -64,12 +64,10 @@ def read_clip(
         return Clip(path.stem, [], without, 0)
     low = np.median([points.min(0) for _, _, points in seen], axis=0)
     high = np.median([points.max(0) for _, _, points in seen], axis=0)
-    longest = float((high - low).max())
-    x, y = (low + high) / 2 + np.asarray(crop["shift"]) * longest
-    side = crop["scale"] * longest
+    place = face_square(low, high, crop)
     kept, slack = [], MOST_OUTSIDE * size
     for index, picture, points in seen:
-        patch, back = square(picture, float(x), float(y), side, size)
+        patch, back = square(picture, *place, size)
         inside = ((points - back[:, 2]) @ np.linalg.inv(back[:, :2]).T).astype(np.float32)
         if inside.min() > -slack and inside.max() < size + slack:
             kept.append(Frame(index, patch, inside))

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from ..animate import Animator, X2FaceAnimator, relative_motion
-from ..faces import FaceFinder, Picture, square
+from ..animate import Animator, X2FaceAnimator, puppet
+from ..faces import FaceFinder, Picture, face_square, square
 from . import expressions, pictures
 from .clips import Clip
 from .identity import identity_distance
-from .judge import Judge, Tally
+from .judge import OPENINGS, Judge, Tally, overall
+from .tables import number, table
 
 NAMES = {
-    "mouth_gain": ("opening of the mouth: gain", 3),
-    "mouth_correlation": ("opening of the mouth: correlation", 3),
-    "eyes_gain": ("opening of the eyes: gain", 3),
-    "eyes_correlation": ("opening of the eyes: correlation", 3),
+    **OPENINGS,
     "turn_gain": ("turn of the head: gain", 3),
     "turn_correlation": ("turn of the head: correlation", 3),
     "identity": ("identity distance to the portrait", 3),
@@ -44,7 +42,7 @@ class Portrait(NamedTuple):
 
 
 def read_portraits(
-    paths: Sequence[Path], finder: FaceFinder, crop: dict[str, float], size: int, most: int
+    paths: Sequence[Path], finder: FaceFinder, crop: dict[str, Any], size: int, most: int
 ) -> list[Portrait]:
     """Of pictures, and of the part of packs of ``prepare stills`` that is kept for tests; ``most`` of all of
     them, evenly. ``crop`` is the section of a manifest.
@@ -74,24 +72,12 @@ def _of_pack(path: Path) -> list[tuple[str, Picture]]:
     return [(f"{path.name} {index}", np.ascontiguousarray(one)) for index, one in enumerate(pixels)]
 
 
-def _cut(name: str, picture: Picture, finder: FaceFinder, crop: dict[str, float], size: int) -> Portrait:
+def _cut(name: str, picture: Picture, finder: FaceFinder, crop: dict[str, Any], size: int) -> Portrait:
     points = finder.points(picture)
     if points is None:
         raise ValueError(f"{name}: no face in it")
-    low, high = points.min(0), points.max(0)
-    longest = float((high - low).max())
-    x, y = (low + high) / 2 + np.asarray(crop["shift"]) * longest
-    return Portrait(name, square(picture, float(x), float(y), crop["scale"] * longest, size)[0])
-
-
-def moved_by(animator: Animator | X2FaceAnimator, portrait: Picture, clip: Clip) -> list[Picture]:
-    """The portrait as each frame of the clip but the first would have it; X2Face knows no reference."""
-    if isinstance(animator, X2FaceAnimator):
-        face = animator.embed(portrait)
-        return [animator.render(face, frame.crop) for frame in clip.frames[1:]]
-    source, encoded = animator.motion(portrait), animator.encode(portrait)
-    reference, *driving = [animator.motion(frame.crop) for frame in clip.frames]
-    return [animator.render(encoded, source, relative_motion(source, one, reference)) for one in driving]
+    place = face_square(points.min(0), points.max(0), crop)
+    return Portrait(name, square(picture, *place, size)[0])
 
 
 def cross_reenactment(
@@ -101,14 +87,17 @@ def cross_reenactment(
     tallies = []
     for portrait in portraits:
         still = judge.glance(portrait.crop)
-        if still.points is None:
-            continue
+        if still.points is None:  # it would count as a portrait that was moved
+            raise ValueError(f"{portrait.name}: no face in the part of it that the model takes")
         face = expressions.face_region(still.points, portrait.crop.shape[0])
         for clip in clips:
             if len(clip.frames) < 2:
                 continue
             tally = Tally()
-            for frame, made in zip(clip.frames[1:], moved_by(animator, portrait.crop, clip), strict=True):
+            reference, *driving = clip.frames
+            move = puppet(animator, portrait.crop, reference.crop)
+            for frame in driving:
+                made = move(frame.crop)
                 seen = judge.glance(made)
                 tally.add("no_face", float(seen.points is None))
                 if seen.points is None:
@@ -119,13 +108,15 @@ def cross_reenactment(
                 if seen.embedding is not None and still.embedding is not None:
                     tally.add("identity", identity_distance(seen.embedding, still.embedding))
             tallies.append(tally)
-    means = [tally.means() for tally in tallies]
-    figures = {
-        name: float(np.mean([mean[name] for mean in means if name in mean]))
-        for name in ("identity", "sharpness", "no_face")
-        if any(name in mean for mean in means)
-    }
-    for what in ("mouth", "eyes", "turn"):
-        followed = expressions.following([getattr(tally, what) for tally in tallies])
-        figures[f"{what}_gain"], figures[f"{what}_correlation"] = followed
-    return figures
+    return overall(tallies, NAMES)
+
+
+def markdown(results: dict[str, Any]) -> list[str]:
+    """The lines for a model card, out of the results of `evaluate_fomm`."""
+    figures = results["cross"]
+    rows = [[title, number(figures[key], digits)] for key, (title, digits) in NAMES.items() if key in figures]
+    return [
+        f"{results['portraits']} portraits moved by each clip, relative motion from its first frame on:",
+        "",
+        table(["", results["model"]], rows),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,20 @@ from ..faces import FaceFinder, Picture, Points
 from . import expressions, pictures
 from .identity import Embed, Embedding, identity_distance, network_embedding, vgg_embedding
 from .lpips import Floats, Lpips, VggFeatures, read_linear_weights
+
+FOLLOWED: dict[str, Callable[[Points], float]] = {
+    "mouth": expressions.mouth_opening,
+    "eyes": expressions.eye_opening,
+    "turn": expressions.head_turn,
+}
+"""What predictions follow their drivers in."""
+OPENINGS = {
+    "mouth_gain": ("opening of the mouth: gain", 3),
+    "mouth_correlation": ("opening of the mouth: correlation", 3),
+    "eyes_gain": ("opening of the eyes: gain", 3),
+    "eyes_correlation": ("opening of the eyes: correlation", 3),
+}
+"""Names of these figures in tables, and their digits."""
 
 
 @dataclass
@@ -28,17 +43,14 @@ class Tally:
     """What was seen of a clip's predictions."""
 
     figures: dict[str, list[float]] = field(default_factory=dict)
-    mouth: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-    eyes: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-    turn: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    followed: dict[str, tuple[list[float], list[float]]] = field(
+        default_factory=lambda: {what: ([], []) for what in FOLLOWED}
+    )
 
     def follow(self, predicted: Points, driving: Points) -> None:
         """Notes how far mouth and eyes are open and the head is turned, beside the driver's."""
-        for (of_prediction, of_driver), measure in (
-            (self.mouth, expressions.mouth_opening),
-            (self.eyes, expressions.eye_opening),
-            (self.turn, expressions.head_turn),
-        ):
+        for what, measure in FOLLOWED.items():
+            of_prediction, of_driver = self.followed[what]
             of_prediction.append(measure(predicted))
             of_driver.append(measure(driving))
 
@@ -47,6 +59,21 @@ class Tally:
 
     def means(self) -> dict[str, float]:
         return {name: float(np.mean(values)) for name, values in self.figures.items()}
+
+
+def overall(tallies: Sequence[Tally], names: Collection[str]) -> dict[str, float]:
+    """The figures of these names, each tally counting the same; what none of them has is left out."""
+    means = [tally.means() for tally in tallies]
+    result = {
+        name: float(np.mean([mean[name] for mean in means if name in mean]))
+        for name in names
+        if any(name in mean for mean in means)
+    }
+    for what in FOLLOWED:
+        if f"{what}_gain" in names:
+            followed = expressions.following([tally.followed[what] for tally in tallies])
+            result[f"{what}_gain"], result[f"{what}_correlation"] = followed
+    return result
 
 
 class View(NamedTuple):

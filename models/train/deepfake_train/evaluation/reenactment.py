@@ -13,12 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..animate import Animator, X2FaceAnimator
+from ..animate import Animator, X2FaceAnimator, load_animator, puppet
 from ..faces import FaceFinder, Picture
 from ..manifest import read
 from . import cross, expressions
 from .clips import Clip, different_names, read_clip
-from .judge import Judge, Tally, Weights
+from .judge import OPENINGS, Judge, Tally, Weights, overall
 from .tables import number, table, write_results
 
 NAMES = {
@@ -31,10 +31,7 @@ NAMES = {
     "mouth_l1": ("L1 of the mouth", 4),
     "eyes_l1": ("L1 of the eyes", 4),
     "sharpness": ("sharpness of the face, part of the real one's", 3),
-    "mouth_gain": ("opening of the mouth: gain", 3),
-    "mouth_correlation": ("opening of the mouth: correlation", 3),
-    "eyes_gain": ("opening of the eyes: gain", 3),
-    "eyes_correlation": ("opening of the eyes: correlation", 3),
+    **OPENINGS,
     "no_face": ("predictions without a face, part", 3),
 }
 """Names of the figures in tables, and their digits."""
@@ -42,12 +39,8 @@ NAMES = {
 
 def self_reenactment(animator: Animator | X2FaceAnimator, clip: Clip) -> list[Picture]:
     """Predictions of all frames but the first, which is the source."""
-    first = clip.frames[0].crop
-    if isinstance(animator, X2FaceAnimator):
-        face = animator.embed(first)
-        return [animator.render(face, frame.crop) for frame in clip.frames[1:]]
-    source, encoded = animator.motion(first), animator.encode(first)
-    return [animator.render(encoded, source, animator.motion(frame.crop)) for frame in clip.frames[1:]]
+    first, *driving = (frame.crop for frame in clip.frames)
+    return list(map(puppet(animator, first), driving))
 
 
 def evaluate_fomm(
@@ -72,8 +65,7 @@ def evaluate_fomm(
     weights = weights or Weights()
     different_names(clips)
     finder, manifest = FaceFinder(zoo), read(model)
-    kind = X2FaceAnimator if manifest["model"]["kind"] == "x2face" else Animator
-    animator = kind(model, threads)
+    animator = load_animator(model, threads)
     judge, size = Judge(finder, weights, threads), manifest["input"]["width"]
     moved_portraits = (
         cross.read_portraits(portraits, finder, manifest["crop"], size, most_portraits) if portraits else []
@@ -109,7 +101,10 @@ def evaluate_fomm(
         "every": every,
         "identity_distance": _identity_says(weights),
         "clips": seen,
-        "overall": {"model": _overall(of_model), "copy": _overall(of_copy)},
+        "overall": {
+            "model": overall(list(of_model.values()), NAMES),
+            "copy": overall(list(of_copy.values()), NAMES),
+        },
         "by_clip": {
             name: {"model": of_model[name].means(), "copy": of_copy[name].means()} for name in of_model
         },
@@ -146,19 +141,6 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     titles = [f"{NAMES[key][0]}{suffix}" for key in short for suffix in ("", ", copied")]
     frames = sum(clip["frames"] for clip in results["clips"].values())
-    of_portraits = results.get("cross", {})
-    moved = [
-        f"{results.get('portraits')} portraits moved by each clip, relative motion from its first frame on:",
-        "",
-        table(
-            ["", name],
-            [
-                [title, number(of_portraits.get(key), n)]
-                for key, (title, n) in cross.NAMES.items()
-                if key in of_portraits
-            ],
-        ),
-    ]
     return "\n".join(
         (
             f"Self-reenactment, {results['motion']}, {results['crop']}, every {results['every']}. frame: "
@@ -167,7 +149,7 @@ def markdown(results: dict[str, Any]) -> str:
             "",
             table(["", name, "copying the source"], rows),
             table(["clip", "frames", *titles], by_clip),
-            *(moved if of_portraits else ()),
+            *(cross.markdown(results) if "cross" in results else ()),
         )
     )
 
@@ -186,19 +168,6 @@ def write_sheet(samples: list[tuple[Clip, list[Picture]]], path: Path, columns: 
             stacks.append(np.vstack((first.crop, clip.frames[1 + best].crop, predictions[best])))
     if not cv2.imwrite(str(path), np.hstack(stacks[:columns])):
         raise OSError(f"cannot write {path}")
-
-
-def _overall(tallies: dict[str, Tally]) -> dict[str, float]:
-    means = [tally.means() for tally in tallies.values()]
-    result = {
-        key: float(np.mean([mean[key] for mean in means if key in mean]))
-        for key in NAMES
-        if any(key in mean for mean in means)
-    }
-    for what in ("mouth", "eyes"):
-        followed = expressions.following([getattr(tally, what) for tally in tallies.values()])
-        result[f"{what}_gain"], result[f"{what}_correlation"] = followed
-    return result
 
 
 def _identity_says(weights: Weights) -> str:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ..animate import Animator, Motion, relative_motion
-from ..faces import FaceFinder, square
+from ..faces import FaceFinder, face_square, square
 from .collect import read_pictures
 from .geometry import FACEMESH_POINTS, OUTLINE, USED, Floats, Picture, Points, face_width, with_depth
 from .pack import Face
@@ -135,11 +135,8 @@ def _turned(rng: np.random.Generator, face: Face) -> Picture:
 def _window(animator: Animator, picture: Picture, points: Points) -> tuple[Picture, Floats]:
     """The square that the animator wants of a portrait, and the matrix back to the picture."""
     outline = points[list(OUTLINE), :2]
-    low, high = outline.min(0), outline.max(0)
-    longest = float((high - low).max())
-    x, y = (low + high) / 2 + np.asarray(animator.crop_rule["shift"]) * longest
-    side = animator.crop_rule["scale"] * longest
-    return square(picture, float(x), float(y), side, animator.size)
+    place = face_square(outline.min(0), outline.max(0), animator.crop_rule)
+    return square(picture, *place, animator.size)
 
 
 def _face(picture: Picture, points: Points, source: str) -> Face:
