@@ -28,6 +28,7 @@ from deepfake_train.training.fomm.losses import (  # noqa: E402
     flow_loss,
     gap_loss,
     heat_loss,
+    keep_loss,
     picture_loss,
     point_weights,
     warp_loss,
@@ -80,6 +81,16 @@ def test_anchors_count_places_once_and_motion_twice() -> None:
     # missed by 0.1 and 0.2 in x, by nothing in y; the motion by 0.1
     found = anchor_loss(source, driving, source_points, driving_points, {1: 13})
     torch.testing.assert_close(found, torch.tensor((0.05 + 0.1) / 2 + 2 * 0.05))
+
+
+def test_only_key_points_that_are_to_stay_are_kept() -> None:
+    known = Keypoints(torch.zeros(1, 3, 2), torch.zeros(1, 3, 2, 2))
+    value, frames = torch.zeros(1, 3, 2), torch.zeros(1, 3, 2, 2)
+    value[0, 0], frames[0, 0] = 9.0, 9.0  # begun anew
+    value[0, 2, 0], frames[0, 1, 0, 0] = 0.4, 0.8
+    found = keep_loss(Keypoints(value, frames), known, [1, 2])
+    # of 4 coordinates and of 8 entries of frames
+    torch.testing.assert_close(found, torch.tensor(0.4 / 4 + 0.8 / 8 / 5))
 
 
 def test_heat_in_the_right_place_loses_nothing() -> None:

@@ -18,6 +18,7 @@ import cv2  # noqa: E402
 from fomm_faces import SIDE, NoExpressions, position_stills  # noqa: E402
 
 from deepfake_train.__main__ import main  # noqa: E402
+from deepfake_train.fomm import PRESETS, Fomm  # noqa: E402
 from deepfake_train.training.clips import FRAMES, NoClipsError, all_clips  # noqa: E402
 from deepfake_train.training.fomm import clips as clips_module  # noqa: E402
 from deepfake_train.training.fomm import setup  # noqa: E402
@@ -28,6 +29,7 @@ from deepfake_train.training.fomm.setup import FommRun, prepare  # noqa: E402
 from deepfake_train.training.fomm.stills import POINT_OFFSET, POINT_UNITS  # noqa: E402
 from deepfake_train.training.fomm.synthesis import PairSynthesis  # noqa: E402
 from deepfake_train.training.fomm.trainer import FommOptions  # noqa: E402
+from deepfake_train.training.fomm.weights import save_fomm  # noqa: E402
 from deepfake_train.training.landmarks import POINTS  # noqa: E402
 
 SIZE = 32
@@ -162,6 +164,31 @@ def test_losses_are_checked_before_views_are_made(run: FommRun, losses: LossOpti
         prepare(with_losses(run, losses))
     assert run.views is not None
     assert not run.views.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"renew": (3,)}, "--renew 3: key-points are 0 to 2"),
+        ({"renew": (0,)}, "about the key-points of --start"),
+        ({}, "beside those of --renew"),
+    ],
+    ids=["number", "no start", "nothing anew"],
+)
+def test_what_is_begun_anew_is_checked(
+    run: FommRun, change: dict[str, tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        prepare(replace(with_losses(run, LossOptions(weights=replace(NO_FEATURES, keep=1.0))), **change))
+
+
+def test_key_points_are_begun_anew(run: FommRun, tmp_path: Path) -> None:
+    start = tmp_path / "start.pt"
+    save_fomm(Fomm(PRESETS["tiny"]), start)
+    training, settings = prepare(replace(run, start=start, renew=(1,)))
+    assert settings["renew"] == [1]
+    assert not training.detector.kp.weight[1].any()
+    assert training.detector.kp.weight[0].any()
 
 
 @pytest.mark.parametrize("name", ["start", "vgg", "clips"])

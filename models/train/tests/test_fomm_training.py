@@ -20,14 +20,14 @@ from fomm_faces import NoExpressions, position_stills  # noqa: E402
 from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.checkpoint import load_fomm  # noqa: E402
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
-from deepfake_train.fomm import PRESETS, Fomm  # noqa: E402
+from deepfake_train.fomm import PRESETS, Fomm, Keypoints  # noqa: E402
 from deepfake_train.training.fomm import trainer  # noqa: E402
 from deepfake_train.training.fomm.clips import write_views  # noqa: E402
 from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
 from deepfake_train.training.fomm.pairs import Pairs, augmented  # noqa: E402
 from deepfake_train.training.fomm.synthesis import PairSynthesis  # noqa: E402
-from deepfake_train.training.fomm.trainer import FommOptions, FommTraining, _shares  # noqa: E402
-from deepfake_train.training.fomm.weights import save_fomm  # noqa: E402
+from deepfake_train.training.fomm.trainer import FommOptions, FommTraining, Renewed, _shares  # noqa: E402
+from deepfake_train.training.fomm.weights import renewed, save_fomm  # noqa: E402
 from deepfake_train.training.loop import Schedule, run  # noqa: E402
 
 SIZE = 64
@@ -42,8 +42,12 @@ def _training(
     frozen: bool = False,
     frozen_detector: bool = False,
     anchors: Mapping[int, int] | None = None,
+    renew: tuple[int, ...] = (),
+    model: Fomm | None = None,
 ) -> FommTraining:
     torch.manual_seed(0)
+    model = Fomm(PRESETS["tiny"]) if model is None else model
+    began = Renewed(renew, model.keypoint_detector) if renew else None
     synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
     held_out = synthesis.batch(3, torch.Generator().manual_seed(9))
     options = FommOptions(
@@ -55,7 +59,7 @@ def _training(
         frozen_painter=frozen,
         frozen_detector=frozen_detector,
     )
-    return FommTraining(Fomm(PRESETS["tiny"]), [(synthesis, 1.0)], held_out, options)
+    return FommTraining(renewed(model, renew), [(synthesis, 1.0)], held_out, options, None, began)
 
 
 WITHOUT_FEATURES = LossWeights(perceptual=0, parts=0, detail=5.0, keypoints=5.0, heat=1.0)
@@ -139,6 +143,47 @@ def test_anchors_are_never_asked_for_on_both_sides_of_a_face(monkeypatch: pytest
     _training(WITHOUT_FEATURES).step(0, 1e-3)
     _training(replace(WITHOUT_FEATURES, keypoints=0, heat=0), anchors={}).step(0, 1e-3)
     assert seen == [False, True]
+
+
+def test_key_points_begun_anew_do_nothing_yet_and_leave_the_others_as_they_were() -> None:
+    torch.manual_seed(0)
+    before = Fomm(PRESETS["tiny"])
+    after = renewed(before, [1])
+    picture, small = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        known, found = before.keypoint_detector(picture), after.keypoint_detector(picture)
+        for a, b in zip(known, found, strict=True):
+            torch.testing.assert_close(a[:, [0, 2]], b[:, [0, 2]])
+        torch.testing.assert_close(found.value[0, 1], torch.zeros(2))  # anywhere, thus in the middle
+        torch.testing.assert_close(found.jacobian[0, 1], torch.eye(2))
+        elsewhere = Keypoints(found.value.clone(), found.jacobian.clone())
+        elsewhere.value[0, 1], elsewhere.jacobian[0, 1] = 0.7, 3 * torch.eye(2)
+        motions = [after.generator.dense_motion_network(small, found, moved) for moved in (found, elsewhere)]
+        # wherever it is, nothing is concluded from it; its own candidate moves by its share alone
+        torch.testing.assert_close(motions[0].mask, motions[1].mask)
+        torch.testing.assert_close(motions[0].occlusion, motions[1].occlusion)
+        assert not torch.equal(motions[0].flow, motions[1].flow)
+
+
+def test_key_points_that_are_kept_are_where_they_were_until_they_are_moved() -> None:
+    training = _training(replace(WITHOUT_FEATURES, keep=10.0), frozen=True, renew=(0,))
+    terms = training.step(0, 1e-2)
+    assert terms["keep"] == pytest.approx(0, abs=1e-5)
+    assert training.step(1, 1e-3)["keep"] > 1e-3
+    with pytest.raises(ValueError, match="begun anew"):
+        _training(replace(WITHOUT_FEATURES, keep=10.0))
+
+
+def test_idle_key_points_are_told_by_their_share_of_the_mask() -> None:
+    model = Fomm(PRESETS["tiny"])
+    bias = model.generator.dense_motion_network.mask.bias
+    assert bias is not None
+    with torch.no_grad():
+        bias[2] -= 50  # the background is first
+    shares = _training(WITHOUT_FEATURES, model=model).mask_shares()
+    assert len(shares) == 4
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    assert shares[2] < 1e-6 < min(shares[0], shares[1], shares[3])
 
 
 def test_shares_are_whole_and_add_up() -> None:

@@ -10,7 +10,7 @@ from . import Commands
 
 LOSSES = (
     *("perceptual", "parts", "picture", "part_picture", "detail", "flow", "gaps", "warp"),
-    *("equivariance", "frames", "keypoints", "heat", "adversarial", "features"),
+    *("equivariance", "frames", "keypoints", "heat", "keep", "adversarial", "features"),
 )
 
 
@@ -70,6 +70,7 @@ def _train(arguments: argparse.Namespace) -> None:
             size=arguments.size,
             device=arguments.device,
             start=arguments.start,
+            renew=tuple(arguments.renew),
             stills=arguments.stills,
             expressions=arguments.expressions,
             views=arguments.views,
@@ -92,6 +93,9 @@ def _train(arguments: argparse.Namespace) -> None:
     done = run(training, arguments.out, schedule, settings)
     weights = arguments.out / "fomm-fp16.pt"
     save_fomm(training.averaged(), weights)
+    background, *keypoints = training.mask_shares()
+    moves = ", ".join(f"{number}: {100 * share:.1f}" for number, share in enumerate(keypoints))
+    print(f"held-out pictures: {100 * background:.1f} % stand still; % that move with key-point {moves}")
     print(f"{done} of {schedule.steps} steps; averaged weights in {weights}")
 
 
@@ -106,6 +110,14 @@ def add(kinds: Commands) -> None:
     fomm.add_argument("--out", type=Path, required=True, help="run folder")
     fomm.add_argument("--preset", choices=("lite", "mid", "vox", "tiny"), default="lite", help="widths")
     fomm.add_argument("--start", type=Path, help="weights to fine-tune; left out: random ones")
+    fomm.add_argument(
+        "--renew",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="KEYPOINT",
+        help="key-points of --start to begin anew: those that nothing moves with, which --anchor puts to use",
+    )
     fomm.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     fomm.add_argument("--threads", type=int, help="of the CPU; left out: PyTorch's choice")
     fomm.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...fomm import coordinate_grid
+from ...fomm import Keypoints, coordinate_grid
 from ..landmarks import EYES, LID_GAPS, LIP_GAPS, MOUTH, POINTS
 
 PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
@@ -50,6 +50,8 @@ class LossWeights:
     """Distance between key-points and the FaceMesh points of ``anchors``, and between their motions."""
     heat: float = 0.0
     """Divergence of the heat from bells about the points of ``anchors``; it brings key-points from afar."""
+    keep: float = 0.0
+    """How far key-points that were not begun anew (``train fomm --renew``) are from where they were."""
     adversarial: float = 0.0
     features: float = 0.0
     """Features of the discriminator; needs ``adversarial``."""
@@ -137,6 +139,15 @@ def anchor_loss(
     missed_driving = driving[:, keypoints] - driving_points[:, points]
     place = (missed_source.abs().mean() + missed_driving.abs().mean()) / 2
     return place + 2 * (missed_driving - missed_source).abs().mean()
+
+
+def keep_loss(found: Keypoints, known: Keypoints, kept: Sequence[int]) -> Tensor:
+    """How far the key-points ``kept``, by number, are from where they are ``known`` to be.
+
+    Mean absolute difference of coordinates, and a fifth of that of the frames' entries.
+    """
+    places, frames = ((a[:, kept] - b[:, kept]).abs().mean() for a, b in zip(found, known, strict=True))
+    return places + frames / 5
 
 
 def heat_loss(

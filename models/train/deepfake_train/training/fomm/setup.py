@@ -23,7 +23,8 @@ from .pairs import Pairs, PairSource
 from .perceptual import Vgg16
 from .stills import read_stills
 from .synthesis import PairSynthesis
-from .trainer import FommOptions, FommTraining
+from .trainer import FommOptions, FommTraining, Renewed
+from .weights import renewed
 
 SHOWN = 8
 """Pairs on a sample sheet."""
@@ -40,6 +41,7 @@ class FommRun:
     size: int = 256
     device: str = "cpu"
     start: Path | None = None
+    renew: tuple[int, ...] = ()
     stills: Path | None = None
     expressions: Path | None = None
     views: Path | None = None
@@ -54,13 +56,18 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
     _check_losses(run)
     # before the data: views take long to make, and are not to be made in vain
     perceptual, model = _perceptual(run, device), _model(run)
+    began = None
+    if run.renew:
+        began = Renewed(run.renew, model.keypoint_detector)
+        model = renewed(model, run.renew)
     sources, held_out = _data(run, device)
-    training = FommTraining(model, sources, held_out, run.options, perceptual)
+    training = FommTraining(model, sources, held_out, run.options, perceptual, began)
     settings = {
         "model": dataclasses.asdict(model.config),
         "options": dataclasses.asdict(run.options),
         "size": run.size,
         "start": _digest(run.start),
+        "renew": list(run.renew),
         "vgg": None if perceptual is None else _digest(run.vgg),
         "stills": _digest(run.stills),
         "expressions": _digest(run.expressions),
@@ -83,7 +90,8 @@ def _check_losses(run: FommRun) -> None:
     if weights.features and not weights.adversarial:
         raise SystemExit("--weight features is about the discriminator, and needs --weight adversarial")
     _check_anchors(losses.anchors, PRESETS[run.preset].keypoints)
-    about_keypoints = ("equivariance", "frames", "keypoints", "heat")
+    _check_renewed(run, PRESETS[run.preset].keypoints)
+    about_keypoints = ("equivariance", "frames", "keypoints", "heat", "keep")
     in_vain = [name for name in about_keypoints if getattr(weights, name)]
     if run.options.frozen_detector and in_vain:
         zeros = " ".join(f"--weight {name}=0" for name in in_vain)
@@ -96,6 +104,16 @@ def _check_anchors(anchors: Mapping[int, int], keypoints: int) -> None:
             raise SystemExit(f"--anchor {keypoint}={point}: key-points are 0 to {keypoints - 1}")
         if not 0 <= point < POINTS:
             raise SystemExit(f"--anchor {keypoint}={point}: FaceMesh points are 0 to {POINTS - 1}")
+
+
+def _check_renewed(run: FommRun, keypoints: int) -> None:
+    missing = [number for number in run.renew if not 0 <= number < keypoints]
+    if missing:
+        raise SystemExit(f"--renew {missing[0]}: key-points are 0 to {keypoints - 1}")
+    if run.renew and run.start is None:
+        raise SystemExit("--renew is about the key-points of --start")
+    if run.options.losses.weights.keep and not run.renew:
+        raise SystemExit("--weight keep is about the key-points beside those of --renew")
 
 
 def _on_features(run: FommRun) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...fomm import Fomm, Keypoints
+from ...fomm import Fomm, KeypointDetector, Keypoints
 from ..averaging import AveragedWeights
 from ..landmarks import POINTS
 from ..loop import step_seed
@@ -33,6 +33,7 @@ from .losses import (
     flow_loss,
     gap_loss,
     heat_loss,
+    keep_loss,
     picture_loss,
     point_weights,
     warp_loss,
@@ -65,6 +66,18 @@ class FommOptions:
     """Batch norms keep their statistics, so that what is trained is what will be used; for fine-tuning."""
 
 
+@dataclass(frozen=True)
+class Renewed:
+    """Key-points that were begun anew, and the detector that knew them all."""
+
+    keypoints: tuple[int, ...]
+    known: KeypointDetector
+
+    def kept(self, count: int) -> list[int]:
+        """The other key-points."""
+        return [number for number in range(count) if number not in self.keypoints]
+
+
 class FommTraining:
     """A model, its optimiser and its average, and the pairs it learns from (see ``training.loop.Training``).
 
@@ -79,10 +92,13 @@ class FommTraining:
         held_out: Pairs,
         options: FommOptions,
         perceptual: Vgg16 | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
         weights = options.losses.weights
         if perceptual is None and (weights.perceptual or weights.parts):
             raise ValueError("losses on features need the weights of VGG-16")
+        if weights.keep and renewed is None:
+            raise ValueError("the loss 'keep' needs key-points that were begun anew")
         self.options, self.perceptual = options, perceptual
         self.device = held_out.source.device
         self._held_out = held_out
@@ -114,6 +130,11 @@ class FommTraining:
                 self.discriminator = _placed(PatchDiscriminator(), self.device)
             self._networks["discriminator"] = self.discriminator
             self._optimizers["discriminator"] = torch.optim.Adam(self.discriminator.parameters(), betas=BETAS)
+        self._known = None if renewed is None else _placed(renewed.known.eval(), self.device)
+        if self._known is not None:
+            for parameter in self._known.parameters():
+                parameter.requires_grad_(False)
+        self._kept = [] if renewed is None else renewed.kept(model.config.keypoints)
         self._point_weights = point_weights(options.losses.part_emphasis, self.device)
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -197,6 +218,10 @@ class FommTraining:
             values, products = equivariance(in_driving, in_transformed[0], transformation)
             terms["equivariance"] = weights.equivariance * values
             terms["frames"] = weights.frames * products
+        if weights.keep and self._known is not None:
+            with torch.no_grad(), self._precision():
+                known = self._known.maps(_channels_last(torch.cat(pictures)))
+            terms["keep"] = weights.keep * keep_loss(found, self._known.locate(*known), self._kept)
         if weights.heat:
             points = torch.cat((source_points, driving_points))
             terms["heat"] = weights.heat * heat_loss(
@@ -303,6 +328,18 @@ class FommTraining:
     def samples(self) -> NDArray[np.uint8]:
         """Source, driving picture and what the averaged weights make of them, for the held-out pairs."""
         return sample_sheet(self.averaged(), self._held_out)
+
+    def mask_shares(self) -> list[float]:
+        """How much of the held-out pictures moves with the background, and with each key-point.
+
+        A key-point with next to nothing is idle: nothing is learned for it (see `weights.renewed`).
+        """
+        model = self.averaged()
+        detector, motion = model.keypoint_detector, model.generator.dense_motion_network
+        source, driving = self._held_out.source, self._held_out.driving
+        with torch.no_grad():
+            mask = motion(motion.down(source), detector(source), detector(driving)).mask
+        return mask.mean((0, 2, 3)).tolist()
 
 
 def _shares(sources: Sequence[tuple[PairSource, float]], batch: int) -> list[int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from ...checkpoint import load_fomm
-from ...fomm import Fomm
+from ...fomm import ConvBlock, Fomm
 
 
 def save_fomm(model: Fomm, path: Path) -> None:
@@ -23,6 +24,39 @@ def save_fomm(model: Fomm, path: Path) -> None:
         },
         path,
     )
+
+
+def renewed(model: Fomm, keypoints: Sequence[int]) -> Fomm:
+    """The same model, but these key-points, by number, know nothing and do nothing yet.
+
+    A training may leave key-points over: no place of the picture moves with them, so that nothing is learned
+    for them any more. Begun anew, with anchors, they can be of use for something smaller, at no cost in
+    speed. They are anywhere, their motion gets about a hundredth of the mask, and nothing else is concluded
+    from it.
+    """
+    made = Fomm(model.config)
+    made.keypoint_detector.load_state_dict(model.keypoint_detector.state_dict())
+    made.generator.load_state_dict(model.generator.state_dict())
+    detector, motion = made.keypoint_detector, made.generator.dense_motion_network
+    first = motion.hourglass.encoder.down_blocks[0]
+    assert isinstance(first, ConvBlock)
+    inputs = first.conv.in_channels
+    with torch.no_grad():
+        for number in keypoints:
+            frame = slice(4 * number, 4 * number + 4)
+            for layer, rows in ((detector.kp, number), (detector.jacobian, frame), (motion.mask, number + 1)):
+                assert layer.bias is not None
+                layer.weight[rows] = 0
+                layer.bias[rows] = 0
+            assert detector.jacobian.bias is not None
+            detector.jacobian.bias[frame] = torch.eye(2).flatten()
+            # the hourglass reads a map and a small picture of each candidate, the background's first, and
+            # passes them on behind its own features
+            channels = torch.arange(4 * number + 4, 4 * number + 8)
+            first.conv.weight[:, channels] = 0
+            for layer in (motion.mask, motion.occlusion):
+                layer.weight[:, layer.in_channels - inputs + channels] = 0
+    return made
 
 
 def blended(first: Fomm, second: Fomm, *, motion: float, painter: float) -> Fomm:
