@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .faces import FaceFinder, Picture, Points, face_square, square
 from .manifest import read
 from .measure import session
+from .picture_file import read_picture
 from .video import frames
 
 Floats = NDArray[np.float32]
@@ -138,11 +139,11 @@ def animate_sheet(
     Crops are those of the first model.
     """
     finder, rule = FaceFinder(zoo), Animator(zoo / models[0])
-    picture = cv2.imread(str(portrait))
-    points = None if picture is None else finder.points(picture.astype(np.uint8))
-    if picture is None or points is None:
+    picture = read_picture(portrait)
+    points = finder.points(picture)
+    if points is None:
         raise ValueError(f"{portrait}: no face in it")
-    crop = rule.crop(picture.astype(np.uint8), points)
+    crop = rule.crop(picture, points)
     animators = [load_animator(zoo / model) for model in models]
     puppets: list[Callable[[Picture], Picture]] = []
     window, columns = None, [np.vstack([crop] * (1 + len(models)))]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .faces import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, FaceFinder, Picture, Points
+from .picture_file import read_picture
 from .thin_plate import thin_plate_map
 
 Floats = NDArray[np.float64]
@@ -89,10 +90,8 @@ def average_portrait(paths: Sequence[Path], finder: FaceFinder, layout: Layout) 
     """The average of the portraits and their mirror images."""
     pictures: list[Picture] = []
     for path in paths:
-        picture = cv2.imread(str(path))
-        if picture is None:
-            raise ValueError(f"{path}: not a picture")
-        pictures += [picture.astype(np.uint8), np.ascontiguousarray(picture[:, ::-1]).astype(np.uint8)]
+        picture = read_picture(path)
+        pictures += [picture, np.ascontiguousarray(picture[:, ::-1])]
     shapes = []
     for index, picture in enumerate(pictures):
         points = finder.points(picture)

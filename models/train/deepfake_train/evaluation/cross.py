@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from ..animate import Animator, X2FaceAnimator, puppet
 from ..faces import FaceFinder, Picture, face_square, square
+from ..picture_file import read_picture
 from . import expressions, pictures
 from .clips import Clip
 from .identity import identity_distance
@@ -51,18 +51,11 @@ def read_portraits(
     """
     named: list[tuple[str, Picture]] = []
     for path in paths:
-        named += _of_pack(path) if path.suffix == PACK else [(path.name, _read(path))]
+        named += _of_pack(path) if path.suffix == PACK else [(path.name, read_picture(path))]
     if not named:
         raise ValueError("the packs hold no portraits for tests")
     chosen = np.linspace(0, len(named) - 1, min(most, len(named))).astype(int)
     return [_cut(*named[index], finder, crop, size) for index in chosen]
-
-
-def _read(path: Path) -> Picture:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{path} is no picture that can be read")
-    return picture.astype(np.uint8)
 
 
 def _of_pack(path: Path) -> list[tuple[str, Picture]]:

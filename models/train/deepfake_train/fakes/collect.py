@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..faces import FaceFinder, square
+from ..picture_file import UnreadablePictureError, read_picture
 from ..video import frames
 from .geometry import FACEMESH_POINTS, USED, Floats, Picture, Points, with_depth
 from .pack import Face
@@ -101,8 +103,7 @@ def _inside(points: Floats, picture: Picture) -> bool:
 def read_pictures(path: Path, every: int) -> Iterator[tuple[int, Picture]]:
     """(number, picture) of every n-th frame of a video, or of a picture."""
     if path.suffix.lower() in PICTURES:
-        picture = cv2.imread(str(path))
-        if picture is not None:
-            yield 0, picture.astype(np.uint8)
+        with contextlib.suppress(UnreadablePictureError):
+            yield 0, read_picture(path)
         return
     yield from frames(path, every)

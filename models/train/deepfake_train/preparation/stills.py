@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces import FaceFinder, Mesh, Picture, Points, square
+from ..picture_file import UnreadablePictureError, read_picture
 from .files import find_files
 from .head import Head, Pose, fit
 from .observation import CUT_OFF, NO_FACE, OCCLUDED, SEVERAL, SMALL, UNREADABLE
@@ -73,10 +74,10 @@ def prepare_stills(
     dropped: Counter[str] = Counter()
     hashes: list[NDArray[np.bool_]] = []
     for path, name in pictures:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        result = (
-            UNREADABLE if picture is None else prepare_still(picture.astype(np.uint8), finder, head, size)
-        )
+        try:
+            result = prepare_still(read_picture(path), finder, head, size)
+        except UnreadablePictureError:
+            result = UNREADABLE
         if isinstance(result, Still):
             seen = _hash(result.picture)
             if any(int((seen != other).sum()) <= NEAREST_HASH for other in hashes):
