@@ -23,6 +23,7 @@ from deepfake_train.training.fomm.adversary import (  # noqa: E402
 )
 from deepfake_train.training.fomm.equivariance import Transformation, equivariance  # noqa: E402
 from deepfake_train.training.fomm.losses import (  # noqa: E402
+    TURNS,
     anchor_loss,
     detail_loss,
     flow_loss,
@@ -118,6 +119,15 @@ def test_gaps_lose_what_lies_between_lips_and_between_lids() -> None:
     # the mouth was shut: wrong by 0.4 in y; the eyes were: by 0.2 in x
     torch.testing.assert_close(gap_loss(still, source, driving), torch.tensor((0.2 + 0.1) / 2))
     assert gap_loss(still, driving, driving) < 1e-6
+
+
+def test_turns_lose_where_the_nose_is_between_the_eyes() -> None:
+    driving, source = torch.zeros(1, POINTS, 2), torch.zeros(1, POINTS, 2)
+    driving[0, 1, 0] = 0.4  # the tip of the nose went to the right, and nothing else
+    still = coordinate_grid(9, 9, torch.zeros(1))[None]
+    torch.testing.assert_close(gap_loss(still, source, driving, TURNS), torch.tensor(0.2))
+    torch.testing.assert_close(gap_loss(still, source, driving), torch.tensor(0.0))
+    assert gap_loss(still, driving, driving, TURNS) < 1e-6
 
 
 def test_warp_loss_compares_what_was_moved() -> None:

@@ -27,6 +27,10 @@ LID_GAPS = tuple(
     for above, below in zip(upper, lower, strict=True)
 )
 
+TURN_GAPS = ((33, 1), (263, 1), (10, 1), (152, 1))
+"""Points between which much changes where a head turns: the tip of the nose, which stands out, and the outer
+corners of the eyes, the top of the forehead and the chin."""
+
 OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),

@@ -10,11 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...fomm import Keypoints, coordinate_grid
-from ..landmarks import EYES, LID_GAPS, LIP_GAPS, MOUTH, POINTS
+from ..landmarks import EYES, LID_GAPS, LIP_GAPS, MOUTH, POINTS, TURN_GAPS
 
 PART_POINTS = tuple(sorted({*MOUTH, *(index for eye in EYES for index in eye)}))
 """Of the mouth and the eyes."""
 
+
+OPENINGS = (LIP_GAPS, LID_GAPS)
+TURNS = (TURN_GAPS,)
+"""Groups of pairs of points for `gap_loss`."""
 
 HEAT_WIDTH = 1.5
 DETAIL_CELL = 8
@@ -40,6 +44,8 @@ class LossWeights:
     gaps: float = 40.0
     """Error, in half pictures, of what the flow makes of the openings of mouth and eyes. They are small
     beside the motion of a head, of which points next to each other share the error."""
+    turns: float = 0.0
+    """The same of the tip of the nose against eyes, forehead and chin: how far the head turns."""
     warp: float = 0.0
     """Mean absolute difference of the small pictures, the source's moved by the flow: cheap, and also says
     where hair and background go."""
@@ -98,22 +104,27 @@ def flow_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor, weigh
     return (distance * counted).sum() / counted.sum().clamp(min=1e-6)
 
 
-def gap_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor) -> Tensor:
-    """How wrong the openings of mouth and eyes are that the flow finds in the source picture.
+def gap_loss(
+    flow: Tensor,
+    source_points: Tensor,
+    driving_points: Tensor,
+    groups: Sequence[Sequence[tuple[int, int]]] = OPENINGS,
+) -> Tensor:
+    """How wrong what lies between two points is, for the flow finds them in the source picture.
 
-    Mean absolute error of the coordinates of what lies between points above and below, the mouth's and the
-    eyes' halves each. Arguments as for `flow_loss`.
+    Mean absolute error of the coordinates, over all pairs of points of a group, then over the groups. Other
+    arguments as for `flow_loss`.
     """
-    halves = []
-    for gaps in (LIP_GAPS, LID_GAPS):
-        above, below = ([gap[side] for gap in gaps] for side in (0, 1))
-        places = driving_points[:, above + below]
+    means = []
+    for pairs in groups:
+        first, second = ([pair[side] for pair in pairs] for side in (0, 1))
+        places = driving_points[:, first + second]
         found = functional.grid_sample(flow.permute(0, 3, 1, 2), places[:, :, None], align_corners=True)
         found = found[..., 0].transpose(1, 2)
-        opening = found[:, len(gaps) :] - found[:, : len(gaps)]
-        wanted = source_points[:, below] - source_points[:, above]
-        halves.append((opening - wanted).abs().mean())
-    return (halves[0] + halves[1]) / 2
+        between = found[:, len(pairs) :] - found[:, : len(pairs)]
+        wanted = source_points[:, second] - source_points[:, first]
+        means.append((between - wanted).abs().mean())
+    return torch.stack(means).mean()
 
 
 def warp_loss(flow: Tensor, source: Tensor, driving: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from .adversary import (
 )
 from .equivariance import Transformation, equivariance
 from .losses import (
+    TURNS,
     LossOptions,
     anchor_loss,
     detail_loss,
@@ -210,6 +211,8 @@ class FommTraining:
             )
         if weights.gaps:
             terms["gaps"] = weights.gaps * gap_loss(motion.flow, source_points, driving_points)
+        if weights.turns:
+            terms["turns"] = weights.turns * gap_loss(motion.flow, source_points, driving_points, TURNS)
         if weights.warp:
             terms["warp"] = weights.warp * warp_loss(
                 motion.flow, small.float(), self.generator.dense_motion_network.down(driving).float()
