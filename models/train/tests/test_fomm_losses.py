@@ -128,6 +128,9 @@ def test_turns_lose_where_the_nose_is_between_the_eyes() -> None:
     torch.testing.assert_close(gap_loss(still, source, driving, TURNS), torch.tensor(0.2))
     torch.testing.assert_close(gap_loss(still, source, driving), torch.tensor(0.0))
     assert gap_loss(still, driving, driving, TURNS) < 1e-6
+    # three of the four pairs do not count once their other ends have left the picture
+    source[0, [33, 263, 10], 1] = 1.5
+    torch.testing.assert_close(gap_loss(still, source, driving, TURNS), torch.tensor(0.2))
 
 
 def test_warp_loss_compares_what_was_moved() -> None:

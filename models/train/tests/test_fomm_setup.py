@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,9 +156,10 @@ def test_views_that_were_not_written_to_the_end_are_made_again(
         (LossOptions(weights=NO_FEATURES, anchors={99: 13}), "--anchor 99=13: key-points are 0 to 2"),
         (LossOptions(weights=NO_FEATURES, anchors={-1: 13}), "--anchor -1=13: key-points are 0 to 2"),
         (LossOptions(weights=NO_FEATURES, anchors={0: 468}), "FaceMesh points are 0 to 467"),
+        (LossOptions(weights=NO_FEATURES, anchors={0: 13}), "does nothing without"),
         (LossOptions(weights=replace(NO_FEATURES, features=5.0)), "needs --weight adversarial"),
     ],
-    ids=["vgg", "heat", "key-point", "negative", "point", "features"],
+    ids=["vgg", "heat", "key-point", "negative", "point", "anchor", "features"],
 )
 def test_losses_are_checked_before_views_are_made(run: FommRun, losses: LossOptions, message: str) -> None:
     with pytest.raises(SystemExit, match=message):
@@ -172,22 +174,29 @@ def test_losses_are_checked_before_views_are_made(run: FommRun, losses: LossOpti
         ({"renew": (3,)}, "--renew 3: key-points are 0 to 2"),
         ({"renew": (0,)}, "about the key-points of --start"),
         ({}, "beside those of --renew"),
+        ({"renew": (0, 1, 2), "start": Path("start.pt")}, "no key-point is left"),
+        ({"renew": (0,), "start": Path("start.pt")}, "needs --frozen-norms"),
     ],
-    ids=["number", "no start", "nothing anew"],
+    ids=["number", "no start", "nothing anew", "all anew", "norms"],
 )
-def test_what_is_begun_anew_is_checked(
-    run: FommRun, change: dict[str, tuple[int, ...]], message: str
-) -> None:
+def test_what_is_begun_anew_is_checked(run: FommRun, change: dict[str, Any], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         prepare(replace(with_losses(run, LossOptions(weights=replace(NO_FEATURES, keep=1.0))), **change))
+
+
+def test_key_points_begun_anew_have_to_be_trained(run: FommRun) -> None:
+    weights = replace(NO_FEATURES, equivariance=0, frames=0)
+    frozen = replace(run.options, frozen_detector=True, losses=LossOptions(weights=weights))
+    with pytest.raises(SystemExit, match="would leave the key-points of --renew"):
+        prepare(replace(run, options=frozen, start=Path("start.pt"), renew=(0,)))
 
 
 def test_key_points_are_begun_anew(run: FommRun, tmp_path: Path) -> None:
     start = tmp_path / "start.pt"
     save_fomm(Fomm(PRESETS["tiny"]), start)
-    training, settings = prepare(replace(run, start=start, renew=(1,)))
-    assert settings["renew"] == [1]
-    assert not training.detector.kp.weight[1].any()
+    training, settings = prepare(replace(run, start=start, renew=(2, 1, 2)))
+    assert settings["renew"] == [1, 2]
+    assert not training.detector.kp.weight[1:].any()
     assert training.detector.kp.weight[0].any()
 
 

@@ -90,14 +90,18 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert (tmp_path / "samples" / "0000020.png").exists()
 
 
-@pytest.mark.parametrize("weights", [WITHOUT_FEATURES, WITH_ADVERSARY], ids=["plain", "adversarial"])
-def test_going_on_gives_the_same_bits(weights: LossWeights) -> None:
-    whole, stopped = _training(weights), _training(weights)
+@pytest.mark.parametrize(
+    ("weights", "renew"),
+    [(WITHOUT_FEATURES, ()), (WITH_ADVERSARY, ()), (replace(WITHOUT_FEATURES, keep=10.0), (0,))],
+    ids=["plain", "adversarial", "begun anew"],
+)
+def test_going_on_gives_the_same_bits(weights: LossWeights, renew: tuple[int, ...]) -> None:
+    whole, stopped = _training(weights, renew=renew), _training(weights, renew=renew)
     for step in range(4):
         whole.step(step, 1e-3)
     for step in range(2):
         stopped.step(step, 1e-3)
-    resumed = _training(weights)
+    resumed = _training(weights, renew=renew)
     resumed.load_state_dict(stopped.state_dict())
     for step in range(2, 4):
         resumed.step(step, 1e-3)

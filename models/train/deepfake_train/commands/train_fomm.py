@@ -95,7 +95,7 @@ def _train(arguments: argparse.Namespace) -> None:
     save_fomm(training.averaged(), weights)
     background, *keypoints = training.mask_shares()
     moves = ", ".join(f"{number}: {100 * share:.1f}" for number, share in enumerate(keypoints))
-    print(f"held-out pictures: {100 * background:.1f} % stand still; % that move with key-point {moves}")
+    print(f"pictures of the sheet: {100 * background:.1f} % background; % that move with key-point {moves}")
     print(f"{done} of {schedule.steps} steps; averaged weights in {weights}")
 
 
@@ -114,9 +114,11 @@ def add(kinds: Commands) -> None:
         "--renew",
         type=int,
         nargs="+",
+        action="extend",
         default=[],
         metavar="KEYPOINT",
-        help="key-points of --start to begin anew: those that nothing moves with, which --anchor puts to use",
+        help="key-points of --start to begin anew: those that nothing moves with; --anchor with --weight "
+        "heat=X and keypoints=X puts them to use",
     )
     fomm.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     fomm.add_argument("--threads", type=int, help="of the CPU; left out: PyTorch's choice")
@@ -188,6 +190,6 @@ def add(kinds: Commands) -> None:
         action="append",
         default=[],
         metavar="KEYPOINT=POINT",
-        help="FaceMesh point that a key-point is to be at, with --weight keypoints=X",
+        help="FaceMesh point that a key-point is to be at, with --weight heat=X and keypoints=X",
     )
     fomm.set_defaults(run=_train)

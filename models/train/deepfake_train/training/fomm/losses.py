@@ -110,11 +110,12 @@ def gap_loss(
     driving_points: Tensor,
     groups: Sequence[Sequence[tuple[int, int]]] = OPENINGS,
 ) -> Tensor:
-    """How wrong what lies between two points is, for the flow finds them in the source picture.
+    """How wrong the distance between two points is, as the flow finds it in the source picture.
 
-    Mean absolute error of the coordinates, over all pairs of points of a group, then over the groups. Other
-    arguments as for `flow_loss`.
+    Mean absolute error of the coordinates, over the pairs of points of a group, then over the groups. Pairs
+    with a point outside either picture do not count. Other arguments as for `flow_loss`.
     """
+    inside = (driving_points.abs().amax(-1) <= 1) & (source_points.abs().amax(-1) <= 1)
     means = []
     for pairs in groups:
         first, second = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -123,7 +124,9 @@ def gap_loss(
         found = found[..., 0].transpose(1, 2)
         between = found[:, len(pairs) :] - found[:, : len(pairs)]
         wanted = source_points[:, second] - source_points[:, first]
-        means.append((between - wanted).abs().mean())
+        counted = inside[:, first] & inside[:, second]
+        error = (between - wanted).abs().mean(-1)
+        means.append((error * counted).sum() / counted.sum().clamp(min=1))
     return torch.stack(means).mean()
 
 

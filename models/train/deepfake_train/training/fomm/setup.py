@@ -67,7 +67,7 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
         "options": dataclasses.asdict(run.options),
         "size": run.size,
         "start": _digest(run.start),
-        "renew": list(run.renew),
+        "renew": sorted(set(run.renew)),
         "vgg": None if perceptual is None else _digest(run.vgg),
         "stills": _digest(run.stills),
         "expressions": _digest(run.expressions),
@@ -90,6 +90,8 @@ def _check_losses(run: FommRun) -> None:
     if weights.features and not weights.adversarial:
         raise SystemExit("--weight features is about the discriminator, and needs --weight adversarial")
     _check_anchors(losses.anchors, PRESETS[run.preset].keypoints)
+    if losses.anchors and not (weights.keypoints or weights.heat):
+        raise SystemExit("--anchor does nothing without --weight heat or keypoints")
     _check_renewed(run, PRESETS[run.preset].keypoints)
     about_keypoints = ("equivariance", "frames", "keypoints", "heat", "keep")
     in_vain = [name for name in about_keypoints if getattr(weights, name)]
@@ -112,8 +114,16 @@ def _check_renewed(run: FommRun, keypoints: int) -> None:
         raise SystemExit(f"--renew {missing[0]}: key-points are 0 to {keypoints - 1}")
     if run.renew and run.start is None:
         raise SystemExit("--renew is about the key-points of --start")
-    if run.options.losses.weights.keep and not run.renew:
+    if run.renew and run.options.frozen_detector:
+        raise SystemExit("--frozen-detector would leave the key-points of --renew where nothing is found")
+    if not run.options.losses.weights.keep:
+        return
+    if not run.renew:
         raise SystemExit("--weight keep is about the key-points beside those of --renew")
+    if len(set(run.renew)) == keypoints:
+        raise SystemExit("--weight keep: no key-point is left beside those of --renew")
+    if not run.options.frozen_norms:
+        raise SystemExit("--weight keep needs --frozen-norms: statistics of each batch move all key-points")
 
 
 def _on_features(run: FommRun) -> bool:

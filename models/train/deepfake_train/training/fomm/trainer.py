@@ -333,16 +333,17 @@ class FommTraining:
         return sample_sheet(self.averaged(), self._held_out)
 
     def mask_shares(self) -> list[float]:
-        """How much of the held-out pictures moves with the background, and with each key-point.
+        """How much of the pictures of the sample sheet moves with the background, and with each key-point.
 
         A key-point with next to nothing is idle: nothing is learned for it (see `weights.renewed`).
         """
         model = self.averaged()
         detector, motion = model.keypoint_detector, model.generator.dense_motion_network
-        source, driving = self._held_out.source, self._held_out.driving
+        pictures = zip(self._held_out.source.split(1), self._held_out.driving.split(1), strict=True)
         with torch.no_grad():
-            mask = motion(motion.down(source), detector(source), detector(driving)).mask
-        return mask.mean((0, 2, 3)).tolist()
+            # one after the other, as the sheet's: this must not need more memory than a step
+            masks = [motion(motion.down(a), detector(a), detector(b)).mask.mean((2, 3)) for a, b in pictures]
+        return torch.cat(masks).mean(0).tolist()
 
 
 def _shares(sources: Sequence[tuple[PairSource, float]], batch: int) -> list[int]:

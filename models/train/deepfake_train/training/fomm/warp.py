@@ -29,7 +29,7 @@ def cone_spline(at: Tensor, values: Tensor, slack: Tensor, wanted: Tensor) -> Te
     given = torch.cat((values, values.new_zeros(batch, 3, values.shape[-1])), 1)
     # in double precision, for points may nearly coincide
     weights = _solve(system.double(), given.double()).to(at.dtype)
-    # the sign is that of the weights: to turn the distances' would take as long as a third of the whole warp
+    # the weights are negated, not the distances: that would take a third of the time of the whole warp
     distances = torch.cdist(wanted, at, compute_mode="donot_use_mm_for_euclid_dist")
     affine_part = weights[:, count : count + 1] + wanted @ weights[:, count + 1 :]
     return distances @ -weights[:, :count] + affine_part

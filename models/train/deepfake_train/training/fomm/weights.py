@@ -31,8 +31,8 @@ def renewed(model: Fomm, keypoints: Sequence[int]) -> Fomm:
 
     A training may leave key-points over: no place of the picture moves with them, so that nothing is learned
     for them any more. Begun anew, with anchors, they can be of use for something smaller, at no cost in
-    speed. They are anywhere, their motion gets about a hundredth of the mask, and nothing else is concluded
-    from it.
+    speed. They are in the middle, wherever the face is; their motion gets the part of the mask that a place
+    of even heat has (in fomm-lite a hundredth), and nothing else is concluded from it.
     """
     made = Fomm(model.config)
     made.keypoint_detector.load_state_dict(model.keypoint_detector.state_dict())
