@@ -194,7 +194,7 @@ def test_portraits_are_moved_by_the_clips(video: Path, tmp_path: Path) -> None:
     assert 0 < results["cross"]["sharpness"] < 1
     assert "2 portraits moved by each clip" in (folder / "results.md").read_text()
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
-    for name, why in (("grey.png", "no face"), ("gone.png", "no picture")):
+    for name, why in (("grey.png", "no face"), ("gone.png", "gone.png is not there")):
         with pytest.raises(ValueError, match=why):
             main(["evaluate", "fomm", *model, *common, "--portraits", str(tmp_path / name)])
 
