@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -245,6 +246,24 @@ def test_the_command_trains_on_clips_and_goes_on(tmp_path: Path) -> None:
     assert model.config == PRESETS["tiny"]
     with pytest.raises(SystemExit):
         main([*command[:-1], "thirteen"])
+
+
+def test_the_command_begins_key_points_anew_and_tells_the_idle_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
+    list(write_views(synthesis, tmp_path / "clips", pairs=2, seed=0))
+    save_fomm(Fomm(PRESETS["tiny"]), tmp_path / "start.pt")
+    main(
+        [
+            *("train", "fomm", "--out", str(tmp_path / "run"), "--preset", "tiny", "--size", str(SIZE)),
+            *("--clips", str(tmp_path / "clips"), "--batch", "2", "--steps", "1", "--warm-up", "1"),
+            *("--weight", "perceptual=0", "--weight", "parts=0", "--start", str(tmp_path / "start.pt")),
+            *("--renew", "2", "--renew", "0"),
+        ]
+    )
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["renew"] == [0, 2]
+    assert "% that move with key-point 0: " in capsys.readouterr().out
 
 
 def test_blended_weights_lie_between(tmp_path: Path) -> None:

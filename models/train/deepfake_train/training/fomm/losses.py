@@ -99,9 +99,14 @@ def flow_loss(flow: Tensor, source_points: Tensor, driving_points: Tensor, weigh
     """
     found = functional.grid_sample(flow.permute(0, 3, 1, 2), driving_points[:, :, None], align_corners=True)
     distance = (found[..., 0].transpose(1, 2) - source_points).abs().mean(-1)
-    inside = (driving_points.abs().amax(-1) <= 1) & (source_points.abs().amax(-1) <= 1)
+    inside = _inside_both(source_points, driving_points)
     counted = inside * weights
     return (distance * counted).sum() / counted.sum().clamp(min=1e-6)
+
+
+def _inside_both(source_points: Tensor, driving_points: Tensor) -> Tensor:
+    """Whether points [N, P, 2] are inside both pictures: [N, P]."""
+    return (driving_points.abs().amax(-1) <= 1) & (source_points.abs().amax(-1) <= 1)
 
 
 def gap_loss(
@@ -115,7 +120,7 @@ def gap_loss(
     Mean absolute error of the coordinates, over the pairs of points of a group, then over the groups. Pairs
     with a point outside either picture do not count. Other arguments as for `flow_loss`.
     """
-    inside = (driving_points.abs().amax(-1) <= 1) & (source_points.abs().amax(-1) <= 1)
+    inside = _inside_both(source_points, driving_points)
     means = []
     for pairs in groups:
         first, second = ([pair[side] for pair in pairs] for side in (0, 1))

@@ -132,9 +132,6 @@ class FommTraining:
             self._networks["discriminator"] = self.discriminator
             self._optimizers["discriminator"] = torch.optim.Adam(self.discriminator.parameters(), betas=BETAS)
         self._known = None if renewed is None else _placed(renewed.known.eval(), self.device)
-        if self._known is not None:
-            for parameter in self._known.parameters():
-                parameter.requires_grad_(False)
         self._kept = [] if renewed is None else renewed.kept(model.config.keypoints)
         self._point_weights = point_weights(options.losses.part_emphasis, self.device)
 
@@ -185,9 +182,10 @@ class FommTraining:
         transformed = weights.equivariance or weights.frames
         if transformed:
             pictures.append(transformation.pictures(driving))
+        seen = _channels_last(torch.cat(pictures))
         with self._precision():
             # one call, so that the batch norms see all of them alike
-            heat, frames = self.detector.maps(_channels_last(torch.cat(pictures)))
+            heat, frames = self.detector.maps(seen)
         found = self.detector.locate(heat, frames)
         in_source, in_driving, *in_transformed = (
             Keypoints(*(part[index * count : (index + 1) * count] for part in found))
@@ -223,7 +221,7 @@ class FommTraining:
             terms["frames"] = weights.frames * products
         if weights.keep and self._known is not None:
             with torch.no_grad(), self._precision():
-                known = self._known.maps(_channels_last(torch.cat(pictures)))
+                known = self._known.maps(seen)
             terms["keep"] = weights.keep * keep_loss(found, self._known.locate(*known), self._kept)
         if weights.heat:
             points = torch.cat((source_points, driving_points))

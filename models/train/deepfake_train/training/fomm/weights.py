@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,9 +35,7 @@ def renewed(model: Fomm, keypoints: Sequence[int]) -> Fomm:
     speed. They are in the middle, wherever the face is; their motion gets the part of the mask that a place
     of even heat has (in fomm-lite a hundredth), and nothing else is concluded from it.
     """
-    made = Fomm(model.config)
-    made.keypoint_detector.load_state_dict(model.keypoint_detector.state_dict())
-    made.generator.load_state_dict(model.generator.state_dict())
+    made = copy.deepcopy(model)
     detector, motion = made.keypoint_detector, made.generator.dense_motion_network
     first = motion.hourglass.encoder.down_blocks[0]
     assert isinstance(first, ConvBlock)
