@@ -13,6 +13,7 @@ pytest.importorskip("cv2", reason="only in the training environment (requirement
 
 from torch.nn import functional  # noqa: E402
 
+from deepfake_train.evaluation.pictures import ssim  # noqa: E402
 from deepfake_train.fomm import Keypoints, coordinate_grid  # noqa: E402
 from deepfake_train.training.fomm.adversary import (  # noqa: E402
     Judgement,
@@ -32,6 +33,7 @@ from deepfake_train.training.fomm.losses import (  # noqa: E402
     keep_loss,
     picture_loss,
     point_weights,
+    structure_loss,
     warp_loss,
 )
 from deepfake_train.training.fomm.parts import cut, face_parts  # noqa: E402
@@ -58,6 +60,15 @@ def test_detail_that_is_elsewhere_costs_little_and_detail_that_is_missing_much()
     assert picture_loss(moved, noise) > picture_loss(blurred, noise), "colours alone prefer the blurred one"
     assert detail_loss(moved, noise) < 0.2 * detail_loss(blurred, noise)
     assert detail_loss(noise, noise) == 0
+
+
+def test_structure_is_the_similarity_that_evaluate_measures() -> None:
+    generator = np.random.default_rng(4)
+    made, wanted = generator.integers(0, 256, (2, 40, 48, 3), dtype=np.uint8)
+    wanted[8:30] = made[8:30] // 2
+    tensors = [torch.from_numpy(x.astype(np.float32) / 255).permute(2, 0, 1)[None] for x in (made, wanted)]
+    assert float(structure_loss(*tensors)) == pytest.approx(1 - ssim(made, wanted), abs=1e-5)
+    assert float(structure_loss(tensors[0], tensors[0])) == pytest.approx(0, abs=1e-6)
 
 
 def test_detail_of_a_plain_picture_has_a_gradient() -> None:

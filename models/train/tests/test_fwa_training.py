@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,19 @@ def test_batches_hold_both_classes_and_all_families(sources: Sources) -> None:
     assert set(make_batch(without, 3, 60, 32).families) == {"fwa", "self_blended", "reposed"}
     with pytest.raises(ValueError, match="no face of the split 'photo'"):
         Faces(sources, "photo")
+
+
+def test_families_are_drawn_by_the_shares_that_are_asked_for(sources: Sources) -> None:
+    asked = replace(sources, shares={"fwa": 0.0, "reposed": 0.0, "reenacted": 0.0, "self_blended": 0.5})
+    assert set(make_batch(Faces(asked, "train"), 3, 12, 32).families) == {"self_blended"}
+    # all families are judged all the same
+    assert set(held_out(asked, 1, 32).families) == {REAL, "fwa", "self_blended", "reposed", "reenacted"}
+    with pytest.raises(ValueError, match=r"shares of \['swap'\]"):
+        Faces(replace(sources, shares={"swap": 0.1}), "train")
+    with pytest.raises(ValueError, match=r"shares of \['reenacted'\]"):
+        Faces(Sources(sources.packs, shares={"reenacted": 0.1}), "train")
+    with pytest.raises(ValueError, match="no family"):
+        Faces(Sources(sources.packs, shares=dict.fromkeys(("fwa", "self_blended", "reposed"), 0.0)), "train")
 
 
 def test_calibration_lowers_the_error_of_scores_that_are_too_sure() -> None:

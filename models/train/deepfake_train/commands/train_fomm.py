@@ -9,7 +9,18 @@ from pathlib import Path
 from . import Commands
 
 LOSSES = (
-    *("perceptual", "parts", "picture", "part_picture", "detail", "flow", "gaps", "turns", "warp"),
+    *(
+        "perceptual",
+        "parts",
+        "picture",
+        "part_picture",
+        "detail",
+        "structure",
+        "flow",
+        "gaps",
+        "turns",
+        "warp",
+    ),
     *("equivariance", "frames", "keypoints", "heat", "keep", "adversarial", "features"),
 )
 

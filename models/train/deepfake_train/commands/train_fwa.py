@@ -21,6 +21,13 @@ def _share(text: str) -> tuple[Path, float]:
     return Path(graph), float(share)
 
 
+def _family(text: str) -> tuple[str, float]:
+    family, _, share = text.partition("=")
+    if not family or not 0 <= float(share or -1) <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not FAMILY=SHARE with a share from 0 to 1")
+    return family, float(share)
+
+
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
@@ -31,7 +38,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     settings = FwaSettings(
-        Sources(tuple(arguments.pack), tuple(arguments.prepared)),
+        Sources(tuple(arguments.pack), tuple(arguments.prepared), dict(arguments.share)),
         preset=arguments.preset,
         start=arguments.start,
         frozen=arguments.frozen,
@@ -94,6 +101,15 @@ def add(kinds: Commands) -> None:
         default=[],
         metavar="FOLDER",
         help="pairs that `prepare reenacted` or `prepare compressed` made; may be given again",
+    )
+    fwa.add_argument(
+        "--share",
+        type=_family,
+        action="append",
+        default=[],
+        metavar="FAMILY=SHARE",
+        help="how much of the training a family of fakes is, beside the others: fwa, self_blended, reposed, "
+        "reenacted; may be given again",
     )
     fwa.add_argument("--start", type=Path, help="graph of the zoo (.onnx) to go on from, or a trunk (.npz)")
     fwa.add_argument(

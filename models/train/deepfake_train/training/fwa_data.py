@@ -7,8 +7,8 @@ a batch, so that a batch can be made again anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,16 +34,18 @@ small in their picture have smooth skin beside hair and edges of full contrast, 
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders of packs with the weight of each, and of prepared pairs."""
+    """Folders of packs, each with its weight, and of prepared pairs; ``shares`` go before `SHARES`."""
 
     packs: tuple[tuple[Path, float], ...]
     prepared: tuple[Path, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self) -> dict[str, object]:
         """As plain data."""
         return {
             "packs": [[str(folder), weight] for folder, weight in self.packs],
             "prepared": [str(folder) for folder in self.prepared],
+            "shares": dict(self.shares),
         }
 
 
@@ -78,10 +80,14 @@ class Faces:
             for family, found in pairs(pack, split).items():
                 self._pairs.setdefault(family, []).extend((number, *pair) for pair in found)
         self.shares = {
-            family: share
+            family: sources.shares.get(family, share)
             for family, share in SHARES.items()
             if family in fakes.TRAINED or family in self._pairs
         }
+        if unknown := sources.shares.keys() - self.shares.keys():
+            raise ValueError(f"shares of {sorted(unknown)}, but the families are {list(self.shares)}")
+        if not sum(self.shares.values()):
+            raise ValueError("no family has a share above 0")
 
     def face(self, rng: np.random.Generator) -> Face:
         """One drawn by the weights."""
@@ -97,7 +103,7 @@ class Faces:
         return self._prepared[pack][real], self._prepared[pack][fake]
 
     def family(self, rng: np.random.Generator) -> str:
-        """One drawn by `SHARES`."""
+        """One drawn by the shares."""
         share = np.array(list(self.shares.values()))
         return list(self.shares)[int(rng.choice(len(share), p=share / share.sum()))]
 

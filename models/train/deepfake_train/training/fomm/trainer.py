@@ -37,6 +37,7 @@ from .losses import (
     keep_loss,
     picture_loss,
     point_weights,
+    structure_loss,
     warp_loss,
 )
 from .pairs import Pairs, PairSource, augmented, mixed
@@ -264,6 +265,8 @@ class FommTraining:
             terms["picture"] = weights.picture * picture_loss(made, driving)
         if weights.detail:
             terms["detail"] = weights.detail * detail_loss(made, driving)
+        if weights.structure:
+            terms["structure"] = weights.structure * structure_loss(made, driving)
         if weights.part_picture:
             mouth, eyes = (picture_loss(made_parts[part], real_parts[part]) for part in (0, 1))
             terms["part picture"] = weights.part_picture * (mouth + eyes)
