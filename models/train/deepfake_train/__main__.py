@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 from .commands import blend, convert, evaluate, export, measure, pictures, prepare, train
 
 TRACEBACK = "DEEPFAKE_TRAIN_TRACEBACK"
 """Environment variable that has errors in what was given shown with their traceback too."""
+INTERRUPTED = 130
+"""Status of what Ctrl-C ended, as shells have it."""
 GROUPS = (blend, convert, evaluate, export, measure, pictures, prepare, train)
 
 
@@ -28,10 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> None:
     """As `main`, but what is wrong with files or options ends the program with a message and status 1.
 
-    Errors of the program itself keep their traceback.
+    Errors of the program itself keep their traceback. Ctrl-C ends it with status 130.
     """
     try:
         main(arguments)
+    except KeyboardInterrupt as interrupt:
+        print(f"deepfake_train: {interrupt if interrupt.args else 'interrupted'}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if os.environ.get(TRACEBACK) or not _is_about_input(error):
             raise

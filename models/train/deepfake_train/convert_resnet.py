@@ -10,7 +10,15 @@ from torch import Tensor
 
 from .checkpoint import State
 from .half_precision import half_trunk
-from .manifest import UNKNOWN_LICENCE, Manifest, converted_from, half_role, licence_text, square_input
+from .manifest import (
+    UNKNOWN_LICENCE,
+    Manifest,
+    converted_from,
+    half_role,
+    licence_text,
+    square_input,
+    write_unless_there,
+)
 from .resnet import BGR_MEAN, DSP_FWA, FWA, SIZE, TINY, ResNet, ResNetConfig, random_resnet
 from .resnet_onnx import OUTPUT, classifier_graph
 from .state_check import differences, real_numbers, without_numbers
@@ -145,8 +153,8 @@ def write_classifier(
             },
         },
     ).write(out)
-    (out / "LICENCE").write_text(licence_text(name, licence, origin), encoding="utf-8")
-    (out / "README.md").write_text(_card(name, config, list(files.values()), origin), encoding="utf-8")
+    write_unless_there(out / "LICENCE", licence_text(name, licence, origin))
+    write_unless_there(out / "README.md", _card(name, config, list(files.values()), origin))
 
 
 def convert_classifier(

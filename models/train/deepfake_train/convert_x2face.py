@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from .manifest import Manifest, square_input
+from .manifest import Manifest, square_input, write_unless_there
 from .onnx_graph import save_graphs
 from .random_x2face import random_x2face
 from .state_check import StateMismatchError, fit_state, width, without_numbers
@@ -197,8 +197,8 @@ def write_x2face(
         command=command,
         licence=licence,
     )
-    (out / "README.md").write_text(card, encoding="utf-8")
-    (out / "LICENCE").write_text(terms, encoding="utf-8")
+    write_unless_there(out / "README.md", card)
+    write_unless_there(out / "LICENCE", terms)
 
 
 def _options(config: X2FaceConfig, *, half: bool, compact: bool = False) -> str:

@@ -97,11 +97,19 @@ def _table(header: str, content: Mapping[str, Any]) -> str:
     return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in content.items()), ""])
 
 
+def _character(character: str) -> str:
+    # a basic string of TOML holds neither quotes nor line ends and other control characters as they are
+    if character in '\\"':
+        return "\\" + character
+    control = character < " " or character == "\x7f"
+    return f"\\u{ord(character):04x}" if control else character
+
+
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return '"' + "".join(map(_character, value)) + '"'
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Sequence):

@@ -24,7 +24,7 @@ class OfThisPackageError(RuntimeError):
     __module__ = "deepfake_train.training.loop"
 
 
-def _failing_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def _failing_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(arguments: object) -> None:
         raise error
 
@@ -88,3 +88,34 @@ def test_the_program_ends_with_one_line_and_status_1(tmp_path: Path, traceback: 
     assert ("Traceback" in ended.stderr) == traceback
     assert ended.stderr.splitlines()[-1].endswith(f"no such file or folder: {lost}")
     assert len(ended.stderr.splitlines()) == 1 or traceback
+
+
+@pytest.mark.parametrize("said", ["", "stopped at step 3"])
+def test_what_ctrl_c_ends_has_no_traceback_and_its_own_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    _failing_with(monkeypatch, KeyboardInterrupt(*[said] * bool(said)))
+    with pytest.raises(SystemExit) as ended:
+        command_line.run([])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == f"deepfake_train: {said or 'interrupted'}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value", "said"),
+    [
+        ("fwa", "--held-out", "0", "'0' is not a whole number above 0"),
+        ("fwa", "--batch", "5", "'5' is not an even number above 0"),
+        ("fwa", "--share", "fwa=2", "'fwa=2' is not FAMILY=SHARE"),
+        ("fwa", "--share", "fwa", "'fwa' is not FAMILY=SHARE"),
+        ("fomm", "--batch", "many", "'many' is not a whole number"),
+        ("x2face", "--save-every", "-1", "'-1' is not a whole number above 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], kind: str, option: str, value: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["train", kind, f"{option}={value}"])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

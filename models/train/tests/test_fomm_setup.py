@@ -24,7 +24,7 @@ from deepfake_train.training.clips import FRAMES, NoClipsError, all_clips  # noq
 from deepfake_train.training.fomm import clips as clips_module  # noqa: E402
 from deepfake_train.training.fomm import setup  # noqa: E402
 from deepfake_train.training.fomm.clips import ViewsMismatchError, claim_views, write_views  # noqa: E402
-from deepfake_train.training.fomm.expressions import HABITS  # noqa: E402
+from deepfake_train.training.fomm.expressions import HABITS, Expressions, ShapesError  # noqa: E402
 from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
 from deepfake_train.training.fomm.setup import FommRun, prepare  # noqa: E402
 from deepfake_train.training.fomm.stills import POINT_OFFSET, POINT_UNITS  # noqa: E402
@@ -92,6 +92,32 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FommRun:
         expressions=write_expressions(tmp_path / "shapes.npz"),
         views=tmp_path / "views",
     )
+
+
+def test_without_shapes_of_expressions_only_eyes_move(run: FommRun) -> None:
+    prepare(replace(run, expressions=None, views=None))
+    drawn = Expressions(None, torch.device("cpu")).draw(40, torch.Generator().manual_seed(1))
+    assert drawn.moves.abs().max() == 0
+    assert drawn.blink.max() > 0.8
+    assert drawn.gaze.abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("names", "shape", "said"),
+    [
+        (list(HABITS)[1:], (len(HABITS) - 1, POINTS, 3), "neither jawOpen nor jawOpen_L and jawOpen_R"),
+        (list(HABITS), (len(HABITS), POINTS, 2), r"18 names for shapes \(18, 468, 2\)"),
+        (None, (1, POINTS, 3), "no names"),
+    ],
+    ids=["a shape is missing", "flat", "without names"],
+)
+def test_what_are_no_shapes_of_expressions_is_said(
+    tmp_path: Path, names: list[str] | None, shape: tuple[int, ...], said: str
+) -> None:
+    arrays = {"expr": np.zeros(shape, np.float32)} | ({} if names is None else {"names": np.array(names)})
+    np.savez(tmp_path / "shapes.npz", **arrays)
+    with pytest.raises(ShapesError, match=said):
+        Expressions(tmp_path / "shapes.npz", torch.device("cpu"))
 
 
 def with_losses(run: FommRun, losses: LossOptions) -> FommRun:

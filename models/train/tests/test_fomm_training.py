@@ -96,16 +96,16 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     [(WITHOUT_FEATURES, ()), (WITH_ADVERSARY, ()), (replace(WITHOUT_FEATURES, keep=10.0), (0,))],
     ids=["plain", "adversarial", "begun anew"],
 )
-def test_going_on_gives_the_same_bits(weights: LossWeights, renew: tuple[int, ...]) -> None:
+def test_going_on_gives_the_same_bits(tmp_path: Path, weights: LossWeights, renew: tuple[int, ...]) -> None:
+    schedule = Schedule(steps=4, rate=1e-3, save_every=2, sample_every=100)
     whole, stopped = _training(weights, renew=renew), _training(weights, renew=renew)
-    for step in range(4):
-        whole.step(step, 1e-3)
+    run(whole, tmp_path / "whole", schedule, {})
     for step in range(2):
-        stopped.step(step, 1e-3)
+        stopped.step(step, schedule.learning_rate(step))
+    # through the file that a run keeps, and its reader
+    torch.save({"step": 2, "training": stopped.state_dict()}, tmp_path / "checkpoint.pt")
     resumed = _training(weights, renew=renew)
-    resumed.load_state_dict(stopped.state_dict())
-    for step in range(2, 4):
-        resumed.step(step, 1e-3)
+    assert run(resumed, tmp_path, schedule, {}) == 4
     first, second = _bits(whole), _bits(resumed)
     assert len(first) > 100
     assert first.keys() == second.keys()

@@ -20,6 +20,13 @@ SECTIONS = {
 }
 
 
+def test_text_is_kept_whatever_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"graph")
+    origin = 'First line,\nsecond "line"\ta tab, a back\\slash, \x7f and \u00e9.'
+    Manifest("mine", "fwa", "s", "MIT", origin, {"network": "a.onnx"}, {}).write(tmp_path)
+    assert read(tmp_path)["model"]["origin"] == origin
+
+
 def test_the_zoo_is_complete() -> None:
     assert {folder.name for folder in FOLDERS} >= {
         "fomm-lite",

@@ -140,6 +140,10 @@ def test_resnet_50_of_fwa_becomes_a_zoo_folder(tmp_path: Path) -> None:
     assert (manifest["model"]["kind"], manifest["model"]["licence"]) == ("fwa", "MIT")
     assert [entry["role"] for entry in manifest["file"]] == ["network"]
     assert "MIT" in (out / "LICENCE").read_text(encoding="utf-8")
+    # the terms, once somebody found them out, are not written over
+    (out / "LICENCE").write_text("Found terms.\n", encoding="utf-8")
+    main(["convert", "fwa", "--network", "resnet-50", *arguments])
+    assert (out / "LICENCE").read_text(encoding="utf-8") == "Found terms.\n"
     pictures = random_pictures(1)
     with torch.inference_mode():
         expected = model(pictures).numpy()

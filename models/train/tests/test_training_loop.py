@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import signal
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is only in the training env
 for package in ("cv2", "matplotlib", "rich"):
     pytest.importorskip(package, reason="only in the training environment (requirements.txt)")
 
+from deepfake_train.stored_tensors import read_tensors  # noqa: E402
 from deepfake_train.training.averaging import AveragedWeights  # noqa: E402
 from deepfake_train.training.loop import (  # noqa: E402
     LossNotFiniteError,
     RunMismatchError,
     Schedule,
+    StoppedError,
     run,
     step_seed,
 )
@@ -29,14 +33,25 @@ from deepfake_train.training.loop import (  # noqa: E402
 class Line:
     """Learns y = 2x + 1 from random points."""
 
-    def __init__(self, *, breaks_at: int = -1) -> None:
+    def __init__(
+        self,
+        *,
+        breaks_at: int = -1,
+        asked_at: int = -1,
+        number: signal.Signals = signal.SIGINT,
+        times: int = 1,
+    ) -> None:
         torch.manual_seed(0)
         self.network = torch.nn.Linear(1, 1)
         self.optimizer = torch.optim.Adam(self.network.parameters())
         self.average = AveragedWeights(self.network, 0.9)
-        self.breaks_at = breaks_at
+        self.breaks_at, self.asked_at = breaks_at, asked_at
+        self.asked = [number] * times
 
     def step(self, number: int, learning_rate: float) -> dict[str, float]:
+        if number == self.asked_at:
+            for asked in self.asked:
+                signal.raise_signal(asked)
         generator = torch.Generator().manual_seed(step_seed(7, number))
         x = torch.rand(16, 1, generator=generator)
         loss = (self.network(x) - 2 * x - 1).square().mean()
@@ -99,6 +114,37 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(tmp_path: Path) -> N
     ):
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_asked_to_stop_ends_the_step_and_goes_on_to_the_same_bits(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    whole = Line()
+    run(whole, tmp_path / "whole", schedule(), SETTINGS)
+    before = signal.getsignal(number)
+    # in the middle of a row of the table, between two checkpoints
+    with pytest.raises(StoppedError, match="stopped at step 28 of 40; the same command goes on"):
+        run(Line(asked_at=27, number=number), tmp_path / "stopped", schedule(), SETTINGS)
+    assert signal.getsignal(number) is before
+    assert (tmp_path / "stopped" / "losses.png").exists()
+    resumed = Line()
+    assert run(resumed, tmp_path / "stopped", schedule(), SETTINGS) == 40
+    bits, found = (line.network.state_dict() for line in (whole, resumed))
+    assert all(torch.equal(bits[key], found[key]) for key in bits)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "stopped")
+
+
+def test_who_is_asked_twice_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run(Line(asked_at=27, times=2), tmp_path, schedule(), SETTINGS)
+    assert raised.type is KeyboardInterrupt
+    assert read_tensors(tmp_path / "checkpoint.pt")["step"] == 20
+
+
+def test_what_is_asked_of_a_thread_is_left_to_the_program(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, Line(), tmp_path, schedule(), SETTINGS).result() == 40
 
 
 def test_minutes_stop_early_and_the_next_call_goes_on(tmp_path: Path) -> None:

@@ -349,6 +349,11 @@ def test_own_weights_come_under_their_own_licence(tmp_path: Path) -> None:
     assert manifest["model"]["licence"] == "CC0-1.0"
     assert [entry["role"] for entry in manifest["file"]] == ["embedder", "driver"]
     assert (tmp_path / "own" / "LICENCE").read_text(encoding="utf-8") == "Do as you like.\n"
+    # what somebody wrote there since is not written over
+    (tmp_path / "own" / "README.md").write_text("My card.\n", encoding="utf-8")
+    convert_x2face(checkpoint, tmp_path / "own", half=False)
+    assert (tmp_path / "own" / "LICENCE").read_text(encoding="utf-8") == "Do as you like.\n"
+    assert (tmp_path / "own" / "README.md").read_text(encoding="utf-8") == "My card.\n"
     with pytest.raises(SystemExit, match="go together"):
         main(["convert", "x2face", str(checkpoint), "--out", str(tmp_path / "no"), "--licence", "CC0-1.0"])
 

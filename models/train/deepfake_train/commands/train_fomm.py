@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from . import Commands
+from .numbers import positive
 
 LOSSES = (
     *(
@@ -51,7 +52,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from ..training.fomm.setup import FommRun, prepare
     from ..training.fomm.trainer import FommOptions
     from ..training.fomm.weights import save_fomm
-    from ..training.loop import Schedule, run
+    from ..training.loop import Schedule, note_weights, run
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -98,12 +99,14 @@ def _train(arguments: argparse.Namespace) -> None:
         last_rate=arguments.last_rate,
         warm_up=arguments.warm_up,
         minutes=arguments.minutes,
+        save_every=arguments.save_every,
         sample_every=arguments.sample_every,
     )
     settings |= {name: getattr(schedule, name) for name in ("steps", "rate", "last_rate", "warm_up")}
     done = run(training, arguments.out, schedule, settings)
     weights = arguments.out / "fomm-fp16.pt"
     save_fomm(training.averaged(), weights)
+    note_weights(arguments.out, done)
     background, *keypoints = training.mask_shares()
     moves = ", ".join(f"{number}: {100 * share:.1f}" for number, share in enumerate(keypoints))
     print(f"pictures of the sheet: {100 * background:.1f} % background; % that move with key-point {moves}")
@@ -133,12 +136,17 @@ def add(kinds: Commands) -> None:
     )
     fomm.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     fomm.add_argument("--threads", type=int, help="of the CPU; left out: PyTorch's choice")
-    fomm.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    fomm.add_argument("--size", type=positive, default=256, help="side of the pictures in pixels")
     fomm.add_argument("--seed", type=int, default=0)
 
     data = fomm.add_argument_group("data")
     data.add_argument("--stills", type=Path, help="pack of portraits with FaceMesh points (faces.npz)")
-    data.add_argument("--expressions", type=Path, help="shapes of expressions (expr468.npz), with --stills")
+    data.add_argument(
+        "--expressions",
+        type=Path,
+        metavar="NPZ",
+        help="how the points move with each expression, for --stills; left out: only lids and gaze move",
+    )
     data.add_argument(
         "--views",
         type=Path,
@@ -152,7 +160,7 @@ def add(kinds: Commands) -> None:
     data.add_argument("--clip-share", type=float, default=0.4, help="of the pairs, if there are both kinds")
 
     how = fomm.add_argument_group("how")
-    how.add_argument("--batch", type=int, default=32)
+    how.add_argument("--batch", type=positive, default=32)
     how.add_argument("--steps", type=int, default=10_000)
     how.add_argument(
         "--minutes", type=float, default=math.inf, help="end this call early, to be gone on from"
@@ -161,7 +169,8 @@ def add(kinds: Commands) -> None:
     how.add_argument("--last-rate", type=float, default=0.0)
     how.add_argument("--warm-up", type=int, default=100, metavar="STEPS")
     how.add_argument("--average", type=float, default=0.999, help="decay of the averaged weights")
-    how.add_argument("--sample-every", type=int, default=500, metavar="STEPS")
+    how.add_argument("--save-every", type=positive, default=200, metavar="STEPS")
+    how.add_argument("--sample-every", type=positive, default=500, metavar="STEPS")
     how.add_argument(
         "--half",
         action=argparse.BooleanOptionalAction,

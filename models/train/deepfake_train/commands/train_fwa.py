@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from . import Commands
+from .numbers import even, positive
 
 
 def _weighted(text: str) -> tuple[Path, float]:
@@ -33,7 +34,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from ..training.fwa import FwaSettings, FwaTraining
     from ..training.fwa_data import Sources
-    from ..training.loop import Schedule, run
+    from ..training.loop import Schedule, note_weights, run
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -67,6 +68,7 @@ def _train(arguments: argparse.Namespace) -> None:
         if arguments.blend is not None:
             training.blend(*arguments.blend)
         report = training.finish(arguments.run_folder, count=arguments.held_out)
+        note_weights(arguments.run_folder, done)
     finally:
         training.close()
     print(f"{done} of {schedule.steps} steps; held-out pictures:")
@@ -123,13 +125,13 @@ def add(kinds: Commands) -> None:
         "--frozen", type=int, default=0, metavar="N", help="keep the first N layers of the trunk"
     )
     fwa.add_argument("--steps", type=int, default=3000)
-    fwa.add_argument("--batch", type=int, default=64)
+    fwa.add_argument("--batch", type=even, default=64, help="pictures, in pairs")
     fwa.add_argument("--rate", type=float, default=3e-4, help="highest learning rate")
     fwa.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     fwa.add_argument("--half", action="store_true", help="bfloat16, where the hardware is good at it")
     fwa.add_argument("--minutes", type=float, default=math.inf, help="stop after that time")
-    fwa.add_argument("--save-every", type=int, default=200, metavar="STEPS")
-    fwa.add_argument("--held-out", type=int, default=100, metavar="PAIRS", help="a family and strength")
+    fwa.add_argument("--save-every", type=positive, default=200, metavar="STEPS")
+    fwa.add_argument("--held-out", type=positive, default=100, metavar="PAIRS", help="a family and strength")
     fwa.add_argument("--workers", type=int, default=0, help="processes that make pictures")
     fwa.add_argument("--threads", type=int, default=0, help="of PyTorch on the CPU")
     fwa.add_argument("--device", default="cpu", help="cpu, cuda")

@@ -7,13 +7,14 @@ import math
 from pathlib import Path
 
 from . import Commands
+from .numbers import positive
 
 
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
     from ..training.clips import CROP_SCALE, Clips, all_clips
-    from ..training.loop import Schedule, run
+    from ..training.loop import Schedule, note_weights, run
     from ..training.x2face.trainer import Recipe, X2FaceTraining
     from ..x2face import CROP_SHIFT, PRESETS, SIZE
 
@@ -44,6 +45,7 @@ def _train(arguments: argparse.Namespace) -> None:
         last_rate=arguments.rate / 50,
         warm_up=min(100, arguments.steps // 10),
         minutes=arguments.minutes,
+        save_every=arguments.save_every,
         sample_every=arguments.sample_every,
     )
     settings = {
@@ -56,6 +58,7 @@ def _train(arguments: argparse.Namespace) -> None:
     done = run(training, arguments.out, schedule, settings)
     weights = arguments.out / "x2face.pth"
     torch.save({"state_dict": training.averaged().state_dict()}, weights)
+    note_weights(arguments.out, done)
     print(f"{done} of {schedule.steps} steps; averaged weights in {weights}")
     print(f"python -m deepfake_train export {weights.parent} --out FOLDER")
 
@@ -79,15 +82,16 @@ def add(kinds: Commands) -> None:
     )
     x2face.add_argument("--held-out", type=Path, metavar="FOLDER", help="clips for the sample sheets")
     x2face.add_argument("--preset", choices=("lite", "tiny", "published"), default="lite", help="widths")
-    x2face.add_argument("--sources", type=int, default=2, help="source pictures of each person")
-    x2face.add_argument("--batch", type=int, default=8, help="people a step")
+    x2face.add_argument("--sources", type=positive, default=2, help="source pictures of each person")
+    x2face.add_argument("--batch", type=positive, default=8, help="people a step")
     x2face.add_argument("--steps", type=int, default=10_000)
     x2face.add_argument("--minutes", type=float, default=math.inf, help="end this call early")
     x2face.add_argument("--rate", type=float, default=4e-4, help="of learning")
     x2face.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     x2face.add_argument("--guidance", type=float, default=0.02, help="weight of the points of the face mesh")
     x2face.add_argument("--roughness", type=float, default=0.02, help="weight of the fields' bending")
-    x2face.add_argument("--sample-every", type=int, default=200, metavar="STEPS")
+    x2face.add_argument("--save-every", type=positive, default=200, metavar="STEPS")
+    x2face.add_argument("--sample-every", type=positive, default=200, metavar="STEPS")
     x2face.add_argument("--half", action="store_true", help="bfloat16, where the hardware is good at it")
     x2face.add_argument("--threads", type=int, default=0, help="of PyTorch on the CPU")
     x2face.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

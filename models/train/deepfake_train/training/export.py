@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from .clips import CROP_SCALE
-from .loop import LOSSES
+from .loop import LOSSES, WEIGHTS_STEPS
 
 FOMM, X2FACE, FWA, FWA_REPORT = "fomm-fp16.pt", "x2face.pth", "fwa-lite.onnx", "held-out.json"
 UNKNOWN_LICENCE = "LicenseRef-own-training"
@@ -61,7 +61,9 @@ def export(
 
 
 def _steps(run: Path) -> str:
-    """How many steps the table of losses tells of."""
+    """How many steps the weights have; of an older run, how many the table of losses tells of."""
+    if (run / WEIGHTS_STEPS).exists():
+        return str(json.loads((run / WEIGHTS_STEPS).read_text(encoding="utf-8"))["steps"])
     if not (run / LOSSES).exists():
         return "an unknown number of"
     with (run / LOSSES).open(encoding="utf-8", newline="") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -247,6 +248,8 @@ _opened: dict[str, Faces] = {}
 
 def _open(sources: Sources) -> None:
     """In a worker: pictures are decoded and made by one thread a worker."""
+    # Ctrl-C goes to all processes of a terminal: the loop ends the step that it is in, and needs its batch
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     _opened["train"] = Faces(sources, "train")
 

@@ -1,7 +1,7 @@
 """The loop of every training here: steps, a folder to go on from, losses, samples, a progress bar.
 
 A run folder holds ``checkpoint.pt`` (all state, of plain data alone), ``settings.json``, ``losses.csv``,
-``losses.png`` and ``samples/STEP.png``.
+``losses.png`` and ``samples/STEP.png``; and, once a call came to its end, the weights and ``weights.json``.
 
 Going on is exact because nothing random outlives a step: all that a step draws comes from the seed of the run
 and the number of the step (`step_seed`), and the learning rate is a function of the step. So a run that was
@@ -14,10 +14,14 @@ import csv
 import hashlib
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import cv2
@@ -37,6 +41,8 @@ from ..stored_tensors import read_tensors
 from .curves import plot_losses
 
 CHECKPOINT, SETTINGS, LOSSES, CURVES = "checkpoint.pt", "settings.json", "losses.csv", "losses.png"
+WEIGHTS_STEPS = "weights.json"
+"""How many steps the weights in the folder have; the checkpoint may have gone on since."""
 
 
 class Training(Protocol):
@@ -90,6 +96,29 @@ class RunMismatchError(ValueError):
     """A run folder was begun with other settings."""
 
 
+class StoppedError(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a run; what it had learned is in its checkpoint."""
+
+
+@dataclass
+class _Sums:
+    """What was lost since the last row of the table: of each loss, and in how many steps."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.losses[name] = self.losses.get(name, 0.0) + value
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Of what was added, which is forgotten."""
+        means = {name: value / self.steps for name, value in self.losses.items()}
+        self.losses, self.steps = {}, 0
+        return means
+
+
 def step_seed(seed: int, step: int, purpose: str = "") -> int:
     """A seed of 63 bits for what one step draws, different for every run, step and purpose."""
     digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
@@ -101,45 +130,77 @@ def run(training: Training, folder: Path, schedule: Schedule, settings: Mapping[
 
     ``settings`` is what makes the run what it is (seed, data, widths, weights of the losses), as plain data.
     It is kept in the folder, and one that was begun with other settings is refused (``RunMismatchError``).
-    Raises ``LossNotFiniteError`` if a loss is not finite; the last checkpoint stays.
+    Raises ``LossNotFiniteError`` if a loss is not finite, the last checkpoint stays; and ``StoppedError``
+    where Ctrl-C or SIGTERM asks it to end, after the step that it was in. A second one ends it at once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _agree(folder / SETTINGS, settings)
-    step = _restore(training, folder / CHECKPOINT)
+    step, sums = _restore(training, folder / CHECKPOINT)
     # what was logged after the checkpoint will be logged again
     losses = _Losses(folder / LOSSES, upto=step)
-    began = time.monotonic()
-    sums: dict[str, float] = {}
-    summed = 0
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ) as progress:
+    ends = time.monotonic() + schedule.minutes * 60
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        _asked_to_stop() as stop,
+        Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress,
+    ):
         bar = progress.add_task("training", total=schedule.steps, completed=step)
-        while step < schedule.steps and time.monotonic() - began < schedule.minutes * 60:
+        while step < schedule.steps and time.monotonic() < ends and not stop.is_set():
             rate = schedule.learning_rate(step)
             values = training.step(step, rate)
             if not all(math.isfinite(value) for value in values.values()):
+                plot_losses(folder / LOSSES, folder / CURVES)
                 raise LossNotFiniteError(f"step {step}: {values}")
             step += 1
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
-            summed += 1
+            sums.add(values)
             progress.update(bar, completed=step, description=f"loss {values['total']:.4f}")
             if step % schedule.log_every == 0:
-                losses.add(step, rate, {name: value / summed for name, value in sums.items()})
-                sums, summed = {}, 0
+                losses.add(step, rate, sums.means())
             if step % schedule.save_every == 0:
-                _save(training, step, folder / CHECKPOINT)
+                _save(training, step, sums, folder / CHECKPOINT)
             if step % schedule.sample_every == 0:
-                _write_samples(training, folder, step)
-    _save(training, step, folder / CHECKPOINT)
-    _write_samples(training, folder, step)
-    plot_losses(folder / LOSSES, folder / CURVES)
+                _show(training, folder, step)
+        _save(training, step, sums, folder / CHECKPOINT)
+        if stop.is_set():
+            plot_losses(folder / LOSSES, folder / CURVES)
+            raise StoppedError(
+                f"stopped at step {step} of {schedule.steps}; the same command goes on from there, and with "
+                "--minutes 0 it writes the weights as they are"
+            )
+    _show(training, folder, step)
     return step
+
+
+def note_weights(folder: Path, step: int) -> None:
+    """Says how many steps the weights have that were just written into a run folder."""
+    (folder / WEIGHTS_STEPS).write_text(json.dumps({"steps": step}), encoding="utf-8")
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Is set by the first Ctrl-C or SIGTERM; the second does what it did before."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        # no other thread may handle signals
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            # none that Python knows of: it was set by a library in C, and cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        asked.set()
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        restore()
 
 
 def _agree(path: Path, settings: Mapping[str, Any]) -> None:
@@ -152,22 +213,27 @@ def _agree(path: Path, settings: Mapping[str, Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _restore(training: Training, path: Path) -> int:
+def _restore(training: Training, path: Path) -> tuple[int, _Sums]:
     if not path.exists():
-        return 0
+        return 0, _Sums()
     state = read_tensors(path)
     training.load_state_dict(state["training"])
-    return int(state["step"])
+    # a checkpoint of before this was kept begins a row of the table anew
+    sums = state.get("sums", {"losses": {}, "steps": 0})
+    return int(state["step"]), _Sums(dict(sums["losses"]), int(sums["steps"]))
 
 
-def _save(training: Training, step: int, path: Path) -> None:
+def _save(training: Training, step: int, sums: _Sums, path: Path) -> None:
     # written beside and renamed: a run that is killed meanwhile keeps the checkpoint before
     beside = path.with_suffix(".part")
-    torch.save({"step": step, "training": training.state_dict()}, beside)
+    since = {"losses": sums.losses, "steps": sums.steps}
+    torch.save({"step": step, "sums": since, "training": training.state_dict()}, beside)
     beside.replace(path)
 
 
-def _write_samples(training: Training, folder: Path, step: int) -> None:
+def _show(training: Training, folder: Path, step: int) -> None:
+    """What it does by now, and how the losses went so far."""
+    plot_losses(folder / LOSSES, folder / CURVES)
     path = folder / "samples" / f"{step:07}.png"
     path.parent.mkdir(exist_ok=True)
     if not cv2.imwrite(str(path), training.samples()):

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..landmarks import LOWER_LIDS, POINTS, UPPER_LIDS
@@ -70,6 +71,10 @@ class Expression:
         )
 
 
+class ShapesError(ValueError):
+    """A file is not one of shapes of expressions."""
+
+
 class ExpressionSource(Protocol):
     """Where expressions come from."""
 
@@ -78,22 +83,16 @@ class ExpressionSource(Protocol):
 
 
 class Expressions:
-    """Draws expressions out of the shapes of a file: ``names`` [K], ``expr`` [K, 468, 3] in centimetres."""
+    """Draws expressions out of the shapes of a file: ``names`` [K], ``expr`` [K, 468, 3] in centimetres.
 
-    def __init__(self, path: Path, device: torch.device) -> None:
-        with np.load(path) as content:
-            names = [str(name) for name in content["names"]]
-            shapes = content["expr"].astype(np.float32)
-        if shapes.shape != (len(names), POINTS, 3):
-            raise ValueError(f"{path}: {len(names)} names for shapes {shapes.shape}")
-        row = {name: index for index, name in enumerate(names)}
+    The names are those of `HABITS`, or of their halves (``jawOpen`` or ``jawOpen_L`` and ``jawOpen_R``).
+    Without a file only lids and gaze move. Raises ``ShapesError`` if the file lacks something.
+    """
+
+    def __init__(self, path: Path | None, device: torch.device) -> None:
         self._habits = list(HABITS.values())
-        # every habit has a left and a right half; a shape that is whole is half on both sides
-        halves = []
-        for name in HABITS:
-            sides = [row[name]] * 2 if name in row else [row[f"{name}_L"], row[f"{name}_R"]]
-            halves.append(shapes[sides] * (0.5 if name in row else 1.0))
-        self._shapes = torch.from_numpy(np.stack(halves)).to(device)
+        halves = np.zeros((len(HABITS), 2, POINTS, 3), np.float32) if path is None else _read_halves(path)
+        self._shapes = torch.from_numpy(halves).to(device)
         self.device = device
 
     def draw(self, count: int, generator: torch.Generator) -> Expression:
@@ -117,6 +116,26 @@ class Expressions:
         both = torch.stack((wink > WINKS / 2, wink < 1 - WINKS / 2), 1)
         gaze = (uniform(count, 1) < 0.5) * normal(count, 2) * torch.tensor(GAZE, device=self.device)
         return Expression(moves, gaze.clamp(-GAZE_REACH, GAZE_REACH), amount[:, None] * both)
+
+
+def _read_halves(path: Path) -> NDArray[np.float32]:
+    """Of every habit the left and the right half: [H, 2, 468, 3]."""
+    with np.load(path) as content:
+        if missing := {"names", "expr"} - set(content.files):
+            raise ShapesError(f"{path}: no {' and no '.join(sorted(missing))}")
+        names = [str(name) for name in content["names"]]
+        shapes = content["expr"].astype(np.float32)
+    if shapes.shape != (len(names), POINTS, 3):
+        raise ShapesError(f"{path}: {len(names)} names for shapes {shapes.shape}")
+    row = {name: index for index, name in enumerate(names)}
+    halves = []
+    for name in HABITS:
+        sides = [name] * 2 if name in row else [f"{name}_L", f"{name}_R"]
+        if lost := sorted(set(sides) - row.keys()):
+            raise ShapesError(f"{path}: neither {name} nor {' and '.join(lost)}")
+        # a shape that is whole is half on both sides
+        halves.append(shapes[[row[side] for side in sides]] * (0.5 if name in row else 1.0))
+    return np.stack(halves)
 
 
 def still_expression(count: int, device: torch.device) -> Expression:

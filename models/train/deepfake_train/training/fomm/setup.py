@@ -160,8 +160,6 @@ def _data(run: FommRun, device: torch.device) -> tuple[list[tuple[PairSource, fl
 
 def _portraits(run: FommRun, pack: Path, device: torch.device) -> tuple[PairSource, PairSource]:
     """Pairs of portraits to learn from, and of those that are held out."""
-    if run.expressions is None:
-        raise SystemExit("--stills needs --expressions")
     expressions = Expressions(run.expressions, device)
     train, held_out = (read_stills(pack, part) for part in ("train", "validation"))
     if not len(held_out):
