@@ -6,8 +6,13 @@ use std::{path::PathBuf, time::Instant};
 
 use common::{
     assert_advised_once, assert_properties, element, end, info, init, leaks, memory, model_copy, on_gpu,
-    picture, portrait, refused_start, rgb, skipped, structures, timed, wait_for, Content, FORMATS, GREEN,
-    PATIENCE,
+    picture, portrait, refused_start, repository, rgb, skipped, structures, timed, wait_for, Content,
+    FORMATS, GREEN, PATIENCE,
+};
+use deepfake_kernels::{ColorSpace, Frame, PixelFormat, Plane};
+use deepfake_models::{
+    detect::{InspectSettings, Inspector, InspectorOptions},
+    engine::{Backend, EngineOptions},
 };
 use gst::prelude::*;
 use gst_check::Harness;
@@ -416,6 +421,60 @@ fn faces_of_an_element_upstream_are_used_and_get_the_result() {
     let [(rect, _)] = &with[..] else { panic!("{with:?}") };
     assert_eq!(*rect, found);
     assert_eq!(regions(&out).len(), 2, "upstream's region is not doubled");
+}
+
+// The networks of the published classifiers, with random weights: their scores say nothing, but differ from crop to crop.
+
+fn published() -> [String; 2] {
+    ["dsp-fwa-tiny", "fwa-tiny"]
+        .map(|name| repository().join("models/tests/data").join(name).to_str().unwrap().to_owned())
+}
+
+/// What the element says of the face in the first frame of a stream.
+fn score_of(model: &str, crops: u32) -> f32 {
+    let mut bench = Bench::with(&video(), |element| {
+        element.set_property("model", model);
+        element.set_property_from_str("backend", "onnxruntime");
+        element.set_property("crops", crops);
+    });
+    bench.push(Content::Face, 0);
+    faces(&bench.messages()[0])[0].get("score").unwrap()
+}
+
+/// The scores of ten crops of the same face, one by one.
+fn scores_of_crops(model: &str) -> Vec<f32> {
+    let engine = EngineOptions { backend: Backend::OnnxRuntime, ..EngineOptions::default() };
+    let mut inspector = Inspector::load(&InspectorOptions { model: model.into(), engine }).unwrap();
+    inspector.set_settings(&InspectSettings { crops: 10, ..InspectSettings::default() });
+    let pixels = bytes(&picture(&video(), Content::Face));
+    let plane = Plane { data: &pixels, stride: 3 * 320 };
+    let frame = Frame::new(PixelFormat::Rgb, ColorSpace::default(), 320, 240, vec![plane]).unwrap();
+    let analysis = inspector.process(&frame, None, None).unwrap();
+    let [crops] = &analysis.crops[..] else { panic!("{analysis:?}") };
+    crops.iter().map(|(_, score)| *score).collect()
+}
+
+#[test]
+fn the_score_of_ten_crops_is_the_mean_of_the_higher_half_and_the_same_every_time() {
+    for model in published() {
+        let mut crops = scores_of_crops(&model);
+        assert_eq!(crops.len(), 10);
+        let trained = crops[0];
+        crops.sort_by(|a, b| b.total_cmp(a));
+        let mean = |scores: &[f32]| scores.iter().sum::<f32>() / scores.len() as f32;
+        let (expected, of_all) = (mean(&crops[..5]), mean(&crops));
+        let distinct = [trained, of_all].iter().all(|other| (expected - other).abs() > 1e-3);
+        assert!(distinct, "{model}: any rule gives the same here: {crops:?}");
+
+        let (one, ten) = (score_of(&model, 1), score_of(&model, 10));
+        assert!((one - trained).abs() < 1e-4, "{model}: {one}, not {trained}");
+        assert!((ten - expected).abs() < 1e-4, "{model}: {ten}, not {expected} of {crops:?}");
+        assert_eq!(score_of(&model, 10), ten, "{model}");
+    }
+    let (element, _bus) = element("deepfakedetect");
+    let crops = element.find_property("crops").unwrap();
+    let blurb = crops.blurb().unwrap();
+    assert!(blurb.contains("mean of the higher half"), "{blurb}");
 }
 
 #[test]

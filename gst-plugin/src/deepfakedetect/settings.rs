@@ -187,7 +187,7 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecUInt::builder("crops")
                 .nick("Crops")
-                .blurb("Average the score over that many slightly different crops of each face")
+                .blurb("Classify that many slightly different crops of each face; its score is the mean of the higher half of theirs")
                 .minimum(1)
                 .maximum(10)
                 .default_value(default.crops)

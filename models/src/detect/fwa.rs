@@ -247,8 +247,10 @@ mod tests {
 
     /// Red and blue of the left and of the right half of the picture that [`halves`] makes; green is 120.
     const COLOURS: [[u8; 2]; 2] = [[200, 40], [40, 200]];
-    /// What Python makes of a picture of one of the colours alone (`test_resnet.py`).
-    const SCORES: [f32; 2] = [0.62285, 0.14628];
+    /// The committed random networks, of kinds `dsp-fwa` and `fwa` with two logits, and what Python makes of a picture of one
+    /// of the colours alone (`test_resnet.py`).
+    const PUBLISHED: [(&str, [f32; 2]); 2] =
+        [("dsp-fwa-tiny", [0.62285, 0.14628]), ("fwa-tiny", [0.39420, 0.00050])];
 
     /// 400 x 200 pixels of RGB.
     fn halves() -> Vec<u8> {
@@ -260,11 +262,11 @@ mod tests {
             .collect()
     }
 
-    /// Scores by the committed random network of kind `dsp-fwa`.
-    fn dsp_fwa_scores(faces: &[Rect], crops: usize) -> Vec<Vec<(Rect, f32)>> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dsp-fwa-tiny/manifest.toml");
+    /// Scores by one of the committed networks.
+    fn scores_by(model: &str, faces: &[Rect], crops: usize) -> Vec<Vec<(Rect, f32)>> {
+        let path = format!("{}/tests/data/{model}/manifest.toml", env!("CARGO_MANIFEST_DIR"));
         let platform = Platform::on_cpu(&EngineOptions::default(), "a test".into());
-        let mut fwa = Fwa::load(&zoo::find(path).unwrap(), &platform).unwrap();
+        let mut fwa = Fwa::load(&zoo::find(&path).unwrap(), &platform).unwrap();
         assert_eq!((fwa.threshold(), fwa.uncertain_from()), (0.5, 0.5));
         let pixels = halves();
         let plane = Plane { data: &pixels, stride: 3 * 400 };
@@ -273,22 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn dsp_fwa_gives_every_crop_of_every_face_the_score_that_python_gives() {
+    fn the_published_networks_give_every_crop_of_every_face_the_score_that_python_gives() {
         let faces = [Rect::new(60.0, 60.0, 80.0, 80.0), Rect::new(260.0, 60.0, 80.0, 80.0)];
-        let scores = dsp_fwa_scores(&faces, MOST_CROPS);
-        assert_eq!(scores.len(), faces.len());
-        for (crops, expected) in scores.iter().zip(SCORES) {
-            assert_eq!(crops.len(), MOST_CROPS);
-            for (rect, score) in crops {
-                assert!((score - expected).abs() < 1e-3, "{rect:?}: {score}, not {expected}");
+        for (model, expected) in PUBLISHED {
+            let scores = scores_by(model, &faces, MOST_CROPS);
+            assert_eq!(scores.len(), faces.len());
+            for (crops, expected) in scores.iter().zip(expected) {
+                assert_eq!(crops.len(), MOST_CROPS);
+                for (rect, score) in crops {
+                    assert!((score - expected).abs() < 1e-3, "{model} {rect:?}: {score}, not {expected}");
+                }
+                assert!((face_score(crops) - expected).abs() < 1e-3);
             }
-            assert!((face_score(crops) - expected).abs() < 1e-3);
         }
     }
 
     #[test]
     fn the_crops_of_dsp_fwa_differ_and_the_five_highest_count() {
-        let scores = dsp_fwa_scores(&[Rect::new(160.0, 60.0, 80.0, 80.0)], MOST_CROPS);
+        let scores = scores_by("dsp-fwa-tiny", &[Rect::new(160.0, 60.0, 80.0, 80.0)], MOST_CROPS);
         let mut crops: Vec<f32> = scores[0].iter().map(|(_, score)| *score).collect();
         crops.sort_by(f32::total_cmp);
         assert!(crops[9] - crops[0] > 1e-3, "{crops:?}");

@@ -246,16 +246,25 @@ def test_random_networks_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     assert written[0] == written[1] != written[2]
 
 
-def test_the_model_of_the_rust_tests_is_the_network_of_its_seed() -> None:
-    """The Rust tests hold scores of this file against what the plugin makes of it."""
-    folder = Path(__file__).resolve().parents[2] / "tests/data/dsp-fwa-tiny"
-    assert read(folder)["fwa"]["fake_class"] == 0
-    model = random_resnet(TINY[DSP_FWA], seed=7)
+@pytest.mark.parametrize(
+    ("config", "scores"),
+    [(DSP_FWA, [0.62285, 0.14628]), (FWA, [0.39420, 0.00050])],
+    ids=["dsp-fwa", "fwa"],
+)
+def test_the_models_of_the_rust_tests_are_the_networks_of_their_seed(
+    config: ResNetConfig, scores: list[float]
+) -> None:
+    """The Rust tests hold these scores against what the plugin makes of the files."""
+    kind = "dsp-fwa" if config is DSP_FWA else "fwa"
+    folder = Path(__file__).resolve().parents[2] / f"tests/data/{kind}-tiny"
+    manifest = read(folder)
+    assert (manifest["model"]["kind"], manifest["fwa"]["fake_class"]) == (kind, 0)
+    model = random_resnet(TINY[config], seed=7)
     colours = torch.tensor([[40.0, 120.0, 200.0], [200.0, 120.0, 40.0]])
     pictures = (colours - torch.tensor(BGR_MEAN))[:, :, None, None].repeat(1, 1, 224, 224)
     with torch.inference_mode():
         expected = model(pictures)
-    produced = torch.from_numpy(logits(folder / "dsp-fwa.onnx", pictures))
+    produced = torch.from_numpy(logits(folder / f"{kind}.onnx", pictures))
     # not 1e-4: the statistics come out of sums, which machines add up in their own order
     assert (produced - expected).abs().max() <= 1e-3
-    assert np.allclose(produced.softmax(1)[:, 0], [0.62285, 0.14628], atol=1e-4)
+    assert np.allclose(produced.softmax(1)[:, 0], scores, atol=1e-4)
