@@ -13,6 +13,7 @@ use std::{
 };
 
 use deepfake_kernels::{draw_text, text_size, ColorSpace, FrameMut, PixelFormat, PlaneMut};
+use deepfake_models::{manifest::Kind, zoo};
 use gst::prelude::*;
 use gst_app::AppSrc;
 use playing::{
@@ -26,6 +27,8 @@ const LETTERS: usize = 21;
 const NAMES: [&str; 4] = ["Source", "Driver", "X2Face", "First Order Motion"];
 /// The elements behind the last two.
 const ELEMENTS: [&str; 2] = ["x2face", "fomm"];
+/// What their models must be: the element takes either, and the name above the panel would be wrong.
+const KINDS: [Kind; 2] = [Kind::X2face, Kind::Fomm];
 
 struct Arguments {
     driver: PathBuf,
@@ -82,11 +85,12 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
     for file in &inputs {
         fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
     }
+    gst::init()?;
+    check_kinds(&arguments.models)?;
     if let Some(folder) = arguments.out.parent() {
         fs::create_dir_all(folder)?;
     }
     let output = Output::new(&arguments.out, &inputs)?;
-    gst::init()?;
     let pass = compare(&arguments, output.part())?;
     output.complete()?;
     println!();
@@ -99,15 +103,37 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a model that is not of the kind that its option stands for.
+fn check_kinds(models: &[String; 2]) -> Result<()> {
+    // A name is looked for where the elements do it, which is also beside their plugin.
+    let plugin = gst::Registry::get().find_plugin("deepfake").and_then(|plugin| plugin.filename());
+    if let Some(folder) = plugin.as_deref().and_then(Path::parent) {
+        zoo::set_plugin_folder(folder.to_owned());
+    }
+    for ((option, kind), model) in ELEMENTS.iter().zip(KINDS).zip(models) {
+        let found = zoo::find(model)?.model().kind;
+        if found != kind {
+            return Err(format!(
+                "--{option} takes a model of kind {kind:?}, and {model} is of kind {found:?}"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
 fn compare(arguments: &Arguments, out: &Path) -> Result<Pass> {
-    let panel = format!("video/x-raw,format=I420,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
+    let sides = format!("width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
+    let panel = format!("video/x-raw,format=I420,{sides}");
+    // Not I420: that of JPEG has another range of values than that of videos, and the compositor takes one for the other.
+    let source = format!("video/x-raw,format=RGB,{sides}");
     let animated = |element: &str, number: usize| {
         format!("driving. ! queue ! fomreenact name={element} ! {panel} ! queue ! sides.sink_{number} ")
     };
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
          deinterlace name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
-         filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! {panel} ! sides.sink_0 \
+         filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! {source} ! sides.sink_0 \
          driving. ! queue max-size-time=0 max-size-bytes=0 ! videoscale ! video/x-raw,height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_1 \
          {}{} \
          appsrc name=names format=time ! videoconvert ! sides.sink_4 \

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deepfake_tests::{decode, init, portrait, run_to_end};
+use deepfake_tests::{decode, init, portrait, run_to_end, Picture};
 use gst::prelude::*;
 
 // Without their `main`.
@@ -28,6 +28,13 @@ mod demo;
 mod playing;
 
 const FRAMES: usize = 6;
+/// Width of a driver's panel: the clips are 4:3.
+const WIDTH: i32 = playing::PANEL * 4 / 3;
+/// What conversion and encoding change at most, as a mean over colours of 0 to 255. Measured: 3.2 for the portrait, of which
+/// GStreamer's way from RGB to I420 has 3.1, and 1.2 for the rest; a wrong range of values makes 8.3.
+const ENCODED: f64 = 6.0;
+/// How far one panel is at least from what another shows. Measured: 40.
+const ANOTHER: f64 = 20.0;
 /// More than are animated before the user loses patience.
 const MANY_FRAMES: usize = 3000;
 /// What an earlier run wrote.
@@ -55,13 +62,22 @@ fn words(options: &[(&str, &Path)]) -> Vec<String> {
         .collect()
 }
 
+/// The models that are compared: X2Face with random weights, and First Order Motion.
+fn models() -> [PathBuf; 2] {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    ["tests/data/x2face-smallest", "zoo/fomm-lite"].map(|path| folder.join(path))
+}
+
 fn run_compare(driver: &Path, out: &Path) -> Result<(), String> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    compare_models(driver, &models(), out)
+}
+
+fn compare_models(driver: &Path, [x2face, fomm]: &[PathBuf; 2], out: &Path) -> Result<(), String> {
     let options = [
         ("--driver", driver),
         ("--portrait", &portrait()),
-        ("--x2face", &models.join("tests/data/x2face-smallest")),
-        ("--fomm", &models.join("zoo/fomm-lite")),
+        ("--x2face", x2face),
+        ("--fomm", fomm),
         ("--out", out),
     ];
     run_example("compare", words(&options))
@@ -74,6 +90,22 @@ fn run_demo(driver: &Path, out: &Path) -> Result<(), String> {
 fn write(description: &str, path: &Path) {
     let description = format!("{description} ! mp4mux ! filesink location=\"{}\"", path.display());
     assert_eq!(run_to_end(&description, Duration::from_secs(60)).error, None);
+}
+
+/// A face to the right, and from its middle on to the left.
+fn write_moving_clip(path: &Path) {
+    let half = |shift: i32| {
+        format!(
+            "filesrc location=\"{}\" ! jpegdec ! imagefreeze num-buffers={} ! videoconvert ! videoscale ! \
+             video/x-raw,format=I420,width=480,height=360,pixel-aspect-ratio=1/1,framerate=25/1 ! \
+             videobox left={} right={shift} ! clip. ",
+            portrait().display(),
+            FRAMES / 2,
+            -shift
+        )
+    };
+    let halves = half(40) + &half(-40);
+    write(&format!("{halves} concat name=clip ! x264enc speed-preset=ultrafast ! h264parse"), path);
 }
 
 /// Some frames of a face, which stays still.
@@ -98,10 +130,52 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
+fn pictures(description: &str) -> Vec<Picture> {
+    let mut pictures = Vec::new();
+    deepfake_tests::pull_frames(description, |picture| pictures.push(picture));
+    pictures
+}
+
 fn frames_in(video: &Path) -> usize {
-    let mut frames = 0;
-    deepfake_tests::pull_frames(&decode(video), |_| frames += 1);
-    frames
+    pictures(&decode(video)).len()
+}
+
+/// The picture of the portrait as it is, as high as the panels.
+fn source_panel() -> Picture {
+    scaled(&decode(&portrait()), playing::PANEL).remove(0)
+}
+
+fn scaled(video: &str, width: i32) -> Vec<Picture> {
+    let height = playing::PANEL;
+    pictures(&format!(
+        "{video} ! videoscale ! video/x-raw,width={width},height={height},pixel-aspect-ratio=1/1"
+    ))
+}
+
+/// What the panels of a comparison show, from left to right and frame by frame, each made alone.
+fn expected_panels(driver: &Path) -> [Vec<Picture>; 4] {
+    let height = playing::PANEL;
+    let [x2face, fomm] = models().map(|model| {
+        let paths = [portrait(), model];
+        let [portrait, model] = paths.each_ref().map(|path| path.display());
+        let caps = format!("video/x-raw,format=I420,width={height},height={height}");
+        let reenact = format!("fomreenact source-location=\"{portrait}\" model=\"{model}\"");
+        pictures(&format!("{} ! {reenact} ! {caps}", decode(driver)))
+    });
+    [vec![source_panel(); FRAMES], scaled(&decode(driver), WIDTH), x2face, fomm]
+}
+
+/// Mean absolute difference of `panel` and what `video` shows at its foot from the column `left` on.
+fn difference(video: &Picture, left: usize, panel: &Picture) -> f64 {
+    let width = panel.width.min(video.width - left);
+    let top = video.height - panel.height;
+    let mut sum = 0;
+    for row in 0..panel.height {
+        let shown = &video.rgb[3 * ((top + row) * video.width + left)..][..3 * width];
+        let expected = &panel.rgb[3 * row * panel.width..][..3 * width];
+        sum += shown.iter().zip(expected).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
+    }
+    sum as f64 / (3 * panel.height * width) as f64
 }
 
 /// A folder with a file in it.
@@ -124,6 +198,50 @@ fn compare_writes_one_video_over_an_earlier_one() {
 }
 
 #[test]
+fn compare_shows_source_driver_x2face_and_first_order_motion_in_this_order() {
+    let (folder, driver) = folder_with("driver.mp4", "");
+    write_moving_clip(&driver);
+    let out = folder.path().join("out.mp4");
+    run_compare(&driver, &out).unwrap();
+    let panels = expected_panels(&driver);
+    let widths = panels.each_ref().map(|panel| panel[0].width);
+    let shown = pictures(&decode(&out));
+    assert_eq!(shown.len(), FRAMES);
+    for (n, picture) in shown.iter().enumerate() {
+        assert_eq!(picture.width, widths.iter().sum::<usize>());
+        for place in 0..panels.len() {
+            let left = widths[..place].iter().sum();
+            let differences = panels.each_ref().map(|panel| difference(picture, left, &panel[n]));
+            for (panel, difference) in differences.into_iter().enumerate() {
+                let fits = if panel == place { difference < ENCODED } else { difference > ANOTHER };
+                assert!(fits, "frame {n}, place {place}: {differences:?}");
+            }
+        }
+    }
+    let moved = difference(&panels[1][0], 0, &panels[1][FRAMES - 1]);
+    assert!(moved > ANOTHER, "the driver stands still, and a frame may be any other: {moved}");
+}
+
+#[test]
+fn a_model_of_another_kind_than_its_panel_is_refused() {
+    let (folder, driver) = folder_with("driver.mp4", "");
+    write_clip(&driver, FRAMES);
+    let [x2face, fomm] = models();
+    let fwa = fomm.with_file_name("fwa-lite");
+    let cases = [
+        ([&fomm, &fomm], "--x2face takes a model of kind X2face, and", "fomm-lite is of kind Fomm"),
+        ([&x2face, &x2face], "--fomm takes a model of kind Fomm, and", "x2face-smallest is of kind X2face"),
+        ([&x2face, &fwa], "--fomm takes a model of kind Fomm, and", "fwa-lite is of kind Fwa"),
+    ];
+    for (models, begin, end) in cases {
+        let out = folder.path().join("out.mp4");
+        let refusal = compare_models(&driver, &models.map(PathBuf::clone), &out);
+        assert!(refusal.as_ref().is_err_and(|e| e.starts_with(begin) && e.ends_with(end)), "{refusal:?}");
+        assert_eq!(names_in(folder.path()), ["driver.mp4"]);
+    }
+}
+
+#[test]
 fn demo_writes_its_files_and_leaves_no_others() {
     let (folder, driver) = folder_with("driver.mp4", "");
     write_clip(&driver, FRAMES);
@@ -132,6 +250,10 @@ fn demo_writes_its_files_and_leaves_no_others() {
     assert_eq!(names_in(&out), ["detect.jsonl", "detect.mp4", "reenact.mp4", "reenacted.mp4"]);
     for video in ["detect.mp4", "reenact.mp4", "reenacted.mp4"] {
         assert_eq!(frames_in(&out.join(video)), FRAMES, "{video}");
+    }
+    for picture in pictures(&decode(&out.join("reenact.mp4"))) {
+        let off = difference(&picture, WIDTH as usize, &source_panel());
+        assert!(off < ENCODED, "the portrait is off by {off}");
     }
     let report = fs::read_to_string(out.join("detect.jsonl")).unwrap();
     for clip in ["real", "reenacted"] {
