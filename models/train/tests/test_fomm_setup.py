@@ -212,9 +212,26 @@ def test_what_is_begun_anew_is_checked(run: FommRun, change: dict[str, Any], mes
 
 def test_key_points_begun_anew_have_to_be_trained(run: FommRun) -> None:
     weights = replace(NO_FEATURES, equivariance=0, frames=0)
-    frozen = replace(run.options, frozen_detector=True, losses=LossOptions(weights=weights))
-    with pytest.raises(SystemExit, match="would leave the key-points of --renew"):
-        prepare(replace(run, options=frozen, start=Path("start.pt"), renew=(0,)))
+    detector = replace(run.options, frozen_detector=True, losses=LossOptions(weights=weights))
+    without = LossOptions(weights=replace(weights, flow=0, gaps=0))
+    motion = replace(run.options, frozen_motion=True, losses=without)
+    for options, option in ((detector, "detector"), (motion, "motion")):
+        with pytest.raises(SystemExit, match=f"--frozen-{option} would leave the key-points of --renew"):
+            prepare(replace(run, options=options, start=Path("start.pt"), renew=(0,)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frozen_detector": True}, "losses on key-points to change: .*equivariance=0 --weight frames=0"),
+        ({"frozen_motion": True}, "losses on motion to change: .*frames=0 --weight flow=0 --weight gaps=0"),
+        ({"frozen_motion": True, "frozen_painter": True}, "leave nothing to train"),
+    ],
+    ids=["detector", "motion", "all"],
+)
+def test_what_is_frozen_is_not_asked_to_change(run: FommRun, change: dict[str, bool], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        prepare(replace(run, options=replace(run.options, **change)))
 
 
 def test_key_points_are_begun_anew(run: FommRun, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def _training(
     *,
     frozen: bool = False,
     frozen_detector: bool = False,
+    frozen_motion: bool = False,
     anchors: Mapping[int, int] | None = None,
     renew: tuple[int, ...] = (),
     model: Fomm | None = None,
@@ -59,6 +60,7 @@ def _training(
         frozen_norms=frozen,
         frozen_painter=frozen,
         frozen_detector=frozen_detector,
+        frozen_motion=frozen_motion,
     )
     return FommTraining(renewed(model, renew), [(synthesis, 1.0)], held_out, options, None, began)
 
@@ -135,6 +137,24 @@ def test_a_frozen_detector_stays_and_all_else_learns() -> None:
     assert networks == {"generator"}
     assert "/networks/generator/dense_motion_network.mask.weight" in moved
     assert "/networks/generator/final.weight" in moved
+
+
+def test_frozen_motion_stays_and_what_paints_learns() -> None:
+    weights = LossWeights(
+        perceptual=0, parts=0, structure=5.0, equivariance=0, frames=0, flow=0, gaps=0, warp=0, turns=0
+    )
+    training = _training(weights, frozen_motion=True)
+    before = {k: v.clone() for k, v in _bits(training).items()}
+    training.step(0, 1e-3)
+    after = _bits(training)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    of_motion = "/networks/generator/dense_motion_network."
+    assert {key for key in moved if key.startswith(of_motion)} == {
+        f"{of_motion}occlusion.weight",
+        f"{of_motion}occlusion.bias",
+    }
+    assert not any(key.startswith("/networks/kp_detector") for key in moved)
+    assert {"/networks/generator/final.weight", "/networks/generator/first.conv.weight"} <= moved
 
 
 def test_anchors_are_never_asked_for_on_both_sides_of_a_face(monkeypatch: pytest.MonkeyPatch) -> None:

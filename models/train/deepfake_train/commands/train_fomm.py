@@ -73,6 +73,7 @@ def _train(arguments: argparse.Namespace) -> None:
         half=half,
         frozen_painter=arguments.frozen_painter,
         frozen_detector=arguments.frozen_detector,
+        frozen_motion=arguments.frozen_motion,
         frozen_norms=arguments.frozen_norms,
     )
     training, settings = prepare(
@@ -186,6 +187,12 @@ def add(kinds: Commands) -> None:
         action="store_true",
         help="key-points stay where they are: for fine-tuning pictures; then also --weight equivariance=0 "
         "--weight frames=0",
+    )
+    how.add_argument(
+        "--frozen-motion",
+        action="store_true",
+        help="key-points and flow stay as they are: for fine-tuning what paints; then also --weight X=0 for "
+        "equivariance, frames, flow and gaps",
     )
     how.add_argument(
         "--frozen-norms", action="store_true", help="keep the statistics of batch norms: for fine-tuning"

@@ -93,11 +93,25 @@ def _check_losses(run: FommRun) -> None:
     if losses.anchors and not (weights.keypoints or weights.heat):
         raise SystemExit("--anchor does nothing without --weight heat or keypoints")
     _check_renewed(run, PRESETS[run.preset].keypoints)
-    about_keypoints = ("equivariance", "frames", "keypoints", "heat", "keep")
-    in_vain = [name for name in about_keypoints if getattr(weights, name)]
-    if run.options.frozen_detector and in_vain:
-        zeros = " ".join(f"--weight {name}=0" for name in in_vain)
-        raise SystemExit(f"--frozen-detector leaves nothing for losses on key-points to change: {zeros}")
+    _check_frozen(run.options)
+
+
+ABOUT_KEYPOINTS = ("equivariance", "frames", "keypoints", "heat", "keep")
+ABOUT_MOTION = ("flow", "gaps", "turns", "warp")
+"""Losses by what they can change."""
+
+
+def _check_frozen(options: FommOptions) -> None:
+    if options.frozen_motion and options.frozen_painter:
+        raise SystemExit("--frozen-motion and --frozen-painter leave nothing to train")
+    for frozen, option, about, names in (
+        (options.frozen_detector, "--frozen-detector", "key-points", ABOUT_KEYPOINTS),
+        (options.frozen_motion, "--frozen-motion", "motion", ABOUT_KEYPOINTS + ABOUT_MOTION),
+    ):
+        in_vain = [name for name in names if getattr(options.losses.weights, name)]
+        if frozen and in_vain:
+            zeros = " ".join(f"--weight {name}=0" for name in in_vain)
+            raise SystemExit(f"{option} leaves nothing for losses on {about} to change: {zeros}")
 
 
 def _check_anchors(anchors: Mapping[int, int], keypoints: int) -> None:
@@ -114,8 +128,12 @@ def _check_renewed(run: FommRun, keypoints: int) -> None:
         raise SystemExit(f"--renew {missing[0]}: key-points are 0 to {keypoints - 1}")
     if run.renew and run.start is None:
         raise SystemExit("--renew is about the key-points of --start")
-    if run.renew and run.options.frozen_detector:
-        raise SystemExit("--frozen-detector would leave the key-points of --renew where nothing is found")
+    for frozen, option in (
+        (run.options.frozen_detector, "--frozen-detector"),
+        (run.options.frozen_motion, "--frozen-motion"),
+    ):
+        if run.renew and frozen:
+            raise SystemExit(f"{option} would leave the key-points of --renew where nothing is found")
     if not run.options.losses.weights.keep:
         return
     if not run.renew:

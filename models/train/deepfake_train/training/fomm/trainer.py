@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...fomm import Fomm, KeypointDetector, Keypoints
+from ...fomm import Fomm, Generator, KeypointDetector, Keypoints
 from ..averaging import AveragedWeights
 from ..landmarks import POINTS
 from ..loop import step_seed
@@ -64,6 +64,9 @@ class FommOptions:
     """Only what finds and moves is trained, not what encodes and paints pictures."""
     frozen_detector: bool = False
     """Key-points stay where they are; only what is made of them is trained."""
+    frozen_motion: bool = False
+    """Key-points and flow stay as they are; what encodes and paints is trained, and what says where nothing
+    of the source can be seen."""
     frozen_norms: bool = False
     """Batch norms keep their statistics, so that what is trained is what will be used; for fine-tuning."""
 
@@ -109,11 +112,7 @@ class FommTraining:
         self.generator = _placed(model.generator, self.device)
         self._config = model.config
         self._networks: dict[str, nn.Module] = {"kp_detector": self.detector, "generator": self.generator}
-        painter = self.generator
-        trained = [painter.dense_motion_network if options.frozen_painter else painter]
-        if not options.frozen_detector:
-            trained.append(self.detector)
-        parameters = [parameter for network in trained for parameter in network.parameters()]
+        parameters = _trained(self.detector, self.generator, options)
         for network in (self.detector, self.generator):
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
@@ -147,8 +146,10 @@ class FommTraining:
         pairs = augmented(mixed(self._sources, generator), generator, mirrored=mirrored)
         for network in self._networks.values():
             network.train()
-        if self.options.frozen_detector:
+        if self.options.frozen_detector or self.options.frozen_motion:
             self.detector.eval()
+        if self.options.frozen_motion:
+            self.generator.dense_motion_network.eval()
         if self.options.frozen_norms:
             for network in (self.detector, self.generator):
                 _freeze_norms(network)
@@ -345,6 +346,19 @@ class FommTraining:
             # one after the other, as the sheet's: this must not need more memory than a step
             masks = [motion(motion.down(a), detector(a), detector(b)).mask.mean((2, 3)) for a, b in pictures]
         return torch.cat(masks).mean(0).tolist()
+
+
+def _trained(detector: nn.Module, generator: Generator, options: FommOptions) -> list[nn.Parameter]:
+    """What the options leave to be trained."""
+    motion = generator.dense_motion_network
+    trained: list[nn.Module] = [motion if options.frozen_painter else generator]
+    if not (options.frozen_detector or options.frozen_motion):
+        trained.append(detector)
+    parameters = [parameter for network in trained for parameter in network.parameters()]
+    if not options.frozen_motion:
+        return parameters
+    kept = {id(p) for p in motion.parameters()} - {id(p) for p in motion.occlusion.parameters()}
+    return [parameter for parameter in parameters if id(parameter) not in kept]
 
 
 def _shares(sources: Sequence[tuple[PairSource, float]], batch: int) -> list[int]:
