@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -38,11 +38,29 @@ def relative_motion(source: Motion, driving: Motion, reference: Motion) -> Motio
     return Motion(value.astype(np.float32), jacobian.astype(np.float32))
 
 
-class Animator:
-    """A FOMM model of the zoo with its crop rule."""
+class WrongKindError(ValueError):
+    """A model of the zoo is no such model as is asked for."""
+
+
+def read_kind(folder: Path, *kinds: str) -> dict[str, Any]:
+    """The manifest of a model of one of these kinds; raises ``WrongKindError`` for another one."""
+    manifest = read(folder)
+    found = manifest["model"]["kind"]
+    if found not in kinds:
+        wanted = " or ".join(f"'{kind}'" for kind in kinds)
+        raise WrongKindError(
+            f"{folder}: a model of kind {wanted} is wanted, and this is one of kind '{found}'"
+        )
+    return manifest
+
+
+class _MotionModel:
+    """A motion model of the zoo: its graphs by their roles, and the crop that it takes."""
+
+    kind: ClassVar[str]
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
-        self._manifest = read(folder)
+        self._manifest = read_kind(folder, self.kind)
         self._graphs = {
             entry["role"]: session(folder / entry["path"], threads) for entry in self._manifest["file"]
         }
@@ -60,6 +78,12 @@ class Animator:
     def crop(self, picture: Picture, points: Points) -> Picture:
         place = face_square(points.min(0), points.max(0), self.crop_rule)
         return square(picture, *place, self.size)[0]
+
+
+class Animator(_MotionModel):
+    """A FOMM model of the zoo."""
+
+    kind = "fomm"
 
     def motion(self, crop: Picture) -> Motion:
         return Motion(*self._graphs["keypoints"].run(["value", "jacobian"], {"image": _tensor(crop)}))
@@ -81,13 +105,10 @@ class Animator:
         return _picture(prediction)
 
 
-class X2FaceAnimator:
+class X2FaceAnimator(_MotionModel):
     """An X2Face model of the zoo."""
 
-    def __init__(self, folder: Path, threads: int = 2) -> None:
-        self._graphs = {
-            entry["role"]: session(folder / entry["path"], threads) for entry in read(folder)["file"]
-        }
+    kind = "x2face"
 
     def embed(self, crop: Picture) -> Floats:
         """The embedded face of one source picture."""
@@ -101,8 +122,8 @@ class X2FaceAnimator:
 
 def load_animator(folder: Path, threads: int = 2) -> Animator | X2FaceAnimator:
     """A model of the zoo, of whichever kind."""
-    kind = X2FaceAnimator if read(folder)["model"]["kind"] == "x2face" else Animator
-    return kind(folder, threads)
+    kinds = {kind.kind: kind for kind in (Animator, X2FaceAnimator)}
+    return kinds[read_kind(folder, *kinds)["model"]["kind"]](folder, threads)
 
 
 def puppet(
@@ -138,13 +159,13 @@ def animate_sheet(
 
     Crops are those of the first model.
     """
-    finder, rule = FaceFinder(zoo), Animator(zoo / models[0])
+    animators = [load_animator(zoo / model) for model in models]
+    finder, rule = FaceFinder(zoo), animators[0]
     picture = read_picture(portrait)
     points = finder.points(picture)
     if points is None:
         raise ValueError(f"{portrait}: no face in it")
     crop = rule.crop(picture, points)
-    animators = [load_animator(zoo / model) for model in models]
     puppets: list[Callable[[Picture], Picture]] = []
     window, columns = None, [np.vstack([crop] * (1 + len(models)))]
     for _, frame in frames(video, every):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +14,22 @@ import pytest
 pytest.importorskip("cv2", reason="OpenCV is only in the training environment (requirements.txt)")
 pytest.importorskip("onnx", reason="onnx is only in the training environment (requirements.txt)")
 pytest.importorskip("matplotlib", reason="matplotlib is only in the training environment (requirements.txt)")
+pytest.importorskip("rich", reason="rich is only in the training environment (requirements.txt)")
 
 import cv2
+from drawn_face import face as drawn_face
 
 from deepfake_train.__main__ import main
-from deepfake_train.animate import X2FaceAnimator
+from deepfake_train.animate import WrongKindError, X2FaceAnimator
 from deepfake_train.evaluation import cross, reenactment
 from deepfake_train.evaluation.clips import Clip, Frame, read_clip
 from deepfake_train.evaluation.compression import available, compress
 from deepfake_train.evaluation.detection import Results, Scored
 from deepfake_train.evaluation.detector import Detector
 from deepfake_train.evaluation.judge import Judge, Weights
+from deepfake_train.evaluation.reel import Reel
 from deepfake_train.evaluation.suspects import REAL, footage, generator, most_alike
-from deepfake_train.faces import FaceFinder
+from deepfake_train.faces import Box, FaceFinder, Mesh
 from deepfake_train.fakes import Face
 from deepfake_train.fakes.pack import write_pack
 from deepfake_train.manifest import read
@@ -132,12 +138,17 @@ def test_evaluate_fomm_takes_x2face_too(video: Path, tmp_path: Path) -> None:
     assert "| walk | 2 |" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
 
 
-def test_evaluate_fomm_writes_everything(video: Path, tmp_path: Path) -> None:
+def test_evaluate_fomm_writes_everything(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, sheet = str(tmp_path), tmp_path / "sheet.png"
     common = ["--zoo", str(ZOO), "--clips", str(video), "--out", folder, "--every", "4", "--threads", "1"]
     main(["evaluate", "fomm", "--model", str(ZOO / "fomm-lite"), *common, "--sheet", str(sheet)])
     results = json.loads((tmp_path / "results.json").read_text())
     model, copy = results["overall"]["model"], results["overall"]["copy"]
+    said = capsys.readouterr().out
+    assert "walk: faces ━" in said
+    assert "walk: predictions ━" in said
     assert results["clips"]["walk"]["frames"] == 2
     assert "lpips" not in model
     assert model["akd"] < copy["akd"]  # the head moves, which is what the model is good at
@@ -197,6 +208,34 @@ def test_portraits_are_moved_by_the_clips(video: Path, tmp_path: Path) -> None:
     for name, why in (("grey.png", "no face"), ("gone.png", "gone.png is not there")):
         with pytest.raises(ValueError, match=why):
             main(["evaluate", "fomm", *model, *common, "--portraits", str(tmp_path / name)])
+
+
+def test_models_of_another_kind_are_refused_by_name(video: Path, tmp_path: Path) -> None:
+    common = ["--zoo", str(ZOO), "--clips", str(video), "--out", str(tmp_path / "out")]
+    pack = ["--pack", str(tmp_path)]
+    write_pack(tmp_path, [(drawn_face(), "val", "a")])
+    given = ["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, *pack]
+    with pytest.raises(WrongKindError, match=r"x2face-lite: .*'fomm' is wanted, .* of kind 'x2face'"):
+        main([*given, "--animator", str(ZOO / "x2face-lite")])
+    with pytest.raises(WrongKindError, match=r"fomm-lite: .*'fwa' or 'dsp-fwa' is wanted, .* of kind 'fomm'"):
+        main(["evaluate", "fwa", "--model", str(ZOO / "fomm-lite"), *common, *pack])
+    with pytest.raises(WrongKindError, match=r"fwa-lite: .*'fomm' or 'x2face' is wanted, .* of kind 'fwa'"):
+        main(["evaluate", "fomm", "--model", str(ZOO / "fwa-lite"), *common])
+
+
+@pytest.mark.parametrize("kind", ["fomm", "fwa"])
+def test_every_noughth_frame_is_none(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", kind, "--every", "0"])
+    assert "argument --every: '0' is not a whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("first", ["fomm-lite", "x2face-lite"])
+def test_animate_takes_the_crop_of_either_kind(video: Path, tmp_path: Path, first: str) -> None:
+    out = tmp_path / "sheet.png"
+    sources = ("--portrait", str(PORTRAIT), "--video", str(video), "--every", "6", "--out", str(out))
+    main(["animate", "--zoo", str(ZOO), "--model", first, *sources])
+    assert cv2.imread(str(out)).shape[0] == 512
 
 
 def test_animate_draws_a_row_a_model(video: Path, tmp_path: Path) -> None:
@@ -264,6 +303,99 @@ def test_a_clip_without_a_figure_is_a_gap_in_the_table() -> None:
     assert rows[0].count("|") == rows[1].count("|")
 
 
+def test_pictures_of_a_reel_are_those_that_were_given() -> None:
+    random = np.random.default_rng(3)
+    pictures = [random.integers(0, 256, (height, 7, 3)).astype(np.uint8) for height in (5, 9, 2)]
+    reel = Reel(picture[:, ::-1] for picture in pictures)
+    assert len(reel) == 3
+    assert all(np.array_equal(a, b[:, ::-1]) for a, b in zip(reel, pictures, strict=True))
+    assert np.array_equal(reel[-1], reel[2])
+    assert list(Reel([])) == []
+    last = reel[2]
+    del reel
+    assert np.array_equal(last, pictures[2][:, ::-1])  # the file is there as long as any of them
+    with pytest.raises(ValueError, match="read-only"):
+        last[0, 0] = 1
+
+
+class _Somebody:
+    """Finds one face in the middle of every picture, and takes no memory for it."""
+
+    def box(self, picture: np.ndarray) -> Box:
+        return Box(0, 0, 0, 1)
+
+    def mesh(self, picture: np.ndarray, box: Box) -> Mesh:
+        y, x = np.mgrid[0:18, 0:26].reshape(2, -1) * 8 + 100
+        return Mesh(np.stack((x + 100, y, 0 * x), 1).astype(np.float32), 1.0)
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames of 640x480, 55 MB when they are decoded."""
+    path = tmp_path_factory.mktemp("long") / "long.avi"
+    noise = np.random.default_rng(4).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (640, 480))
+    for index in range(60):
+        writer.write(np.roll(noise, index, 1) // 2)
+    writer.release()
+    return path
+
+
+def _most_memory(work: Callable[[], object]) -> int:
+    """Bytes that NumPy and Python had at once; those of mapped files can be taken back at any time."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_frames_of_a_long_video_are_not_kept_in_memory(long_video: Path) -> None:
+    somebody, made = _Somebody(), {}
+
+    def cut_out() -> None:
+        made["footage"] = footage(long_video, somebody, every=1)
+
+    def crop() -> None:
+        made["clip"] = read_clip(long_video, somebody, CROP, size=64, every=1)
+
+    assert _most_memory(cut_out) < 15e6
+    assert _most_memory(crop) < 15e6
+    pictures = made["footage"].pictures
+    assert len(pictures) == len(made["clip"].frames) == 60
+    assert sum(picture.nbytes for picture in pictures) > 40e6
+    originals = [picture for _, picture in frames(long_video)]
+    assert cv2.matchTemplate(originals[59], pictures[59], cv2.TM_SQDIFF).min() == 0
+
+
+@pytest.mark.parametrize("level", ["none", "jpeg-75", "h264-35"])
+def test_pictures_of_a_long_video_are_compressed_outside_of_memory(long_video: Path, level: str) -> None:
+    if not available(level):
+        pytest.skip("needs GStreamer's command line")
+    reel = Reel(picture for _, picture in frames(long_video))
+    far = []
+
+    def work() -> None:
+        for before, after in zip(reel, compress(reel, level, moving=True), strict=True):
+            far.append(cv2.PSNR(before, after))
+
+    assert _most_memory(work) < 15e6
+    assert len(far) == 60
+    assert min(far) > 8  # noise, of which H.264 leaves little
+
+
+def test_an_encoder_that_fails_says_why(
+    portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "gst-launch-1.0"
+    broken.write_text("#!/bin/sh\necho no element x264enc >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(RuntimeError, match=r"H\.264 failed: no element x264enc"):
+        compress([portrait] * 4, "h264-28", moving=True)
+
+
 def test_groups_without_pictures_are_left_out_and_further_stills_are_a_group(
     portrait: np.ndarray, finder: FaceFinder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -303,7 +435,11 @@ def test_calibration_compares_only_levels_that_both_classes_have() -> None:
 
 
 def test_evaluate_fwa_writes_everything(
-    video: Path, portrait: np.ndarray, finder: FaceFinder, tmp_path: Path
+    video: Path,
+    portrait: np.ndarray,
+    finder: FaceFinder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     _write_pack(tmp_path / "pack", portrait, finder, "val", "val", "photo", "photo")
     other = tmp_path / "other.avi"
@@ -314,6 +450,8 @@ def test_evaluate_fwa_writes_everything(
         tmp_path / "out",
     )
     main(["evaluate", "fwa", "--model", str(ZOO / "fwa-lite"), *common, *pack, "--out", str(out)])
+    said = capsys.readouterr().out
+    assert all(f"{group} ━" in said for group in ("held-out stills", "video", "own output"))
     results = json.loads((out / "results.json").read_text())
     assert set(results["groups"]) == {"held-out stills", "camera stills", "video", "own output"}
     of_videos = results["groups"]["video"]["none"]["families"]

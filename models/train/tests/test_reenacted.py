@@ -13,7 +13,7 @@ cv2 = pytest.importorskip("cv2", reason="OpenCV is only in the training environm
 from drawn_face import MIDDLE, SIDE, face  # noqa: E402
 
 from deepfake_train.__main__ import main  # noqa: E402
-from deepfake_train.animate import Motion  # noqa: E402
+from deepfake_train.animate import Motion, WrongKindError  # noqa: E402
 from deepfake_train.evaluation.compression import available  # noqa: E402
 from deepfake_train.faces import Picture, Points  # noqa: E402
 from deepfake_train.fakes.collect import MARGIN, collect, cut_out  # noqa: E402
@@ -252,7 +252,7 @@ def test_drivers_of_both_splits_are_read_before_pairs_are_made(
 
 
 @pytest.mark.usefixtures("drawn_world")
-def test_pairs_of_both_splits_are_packed(tmp_path: Path) -> None:
+def test_pairs_of_both_splits_are_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pack(tmp_path / "pack", [(face(), "train", "a"), (face(1), "val", "b")])
     for name in ("talker", "other"):
         write_video(tmp_path / f"{name}.avi", [face(seed).picture for seed in range(3)])
@@ -266,9 +266,27 @@ def test_pairs_of_both_splits_are_packed(tmp_path: Path) -> None:
     )
     made = Pack(tmp_path / "out")
     assert (len(made.indices("train")), len(made.indices("val"))) == (6, 16)
+    said = capsys.readouterr().out
+    assert "train: drivers ━" in said
+    assert "val: drivers ━" in said
     held_out = {made.name(int(index)).rpartition(" by ")[2] for index in made.indices("val")[1::2]}
     assert held_out <= {"other.avi", "a turned still"}
     assert "other.avi" in held_out
+
+
+def test_a_motion_model_of_another_kind_is_refused(pack: Path) -> None:
+    zoo = Path(__file__).resolve().parents[2] / "zoo"
+    given = ["--pack", str(pack), "--out", str(pack.parent / "out"), "--compressed", "0", "--zoo", str(zoo)]
+    drivers = ["--drivers", str(pack), "--held-out-drivers", str(pack)]
+    with pytest.raises(WrongKindError, match=r"x2face-lite: .*'fomm' is wanted, .* of kind 'x2face'"):
+        main(["prepare", "reenacted", *given, *drivers, "--model", "x2face-lite"])
+
+
+@pytest.mark.parametrize("kind", ["faces", "reenacted"])
+def test_every_noughth_frame_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", kind, "--every", "0"])
+    assert "argument --every: '0' is not a whole number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("drawn_world")
@@ -285,6 +303,28 @@ def test_files_that_cannot_be_read_are_counted(tmp_path: Path, capsys: pytest.Ca
         main(["prepare", "faces", *broken, *given])
     with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*misspelt\.png"):
         main(["prepare", "faces", str(tmp_path / "a.png"), str(tmp_path / "misspelt.png"), *given])
+
+
+@pytest.mark.usefixtures("drawn_world")
+def test_people_are_held_out_by_their_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("anna/1", "anna/2", "anna/3", "bert/1", "bert/2", "cleo/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), face().picture)
+    (tmp_path / "aaron").mkdir()
+    (tmp_path / "aaron" / "1.png").write_bytes(b"no picture")  # nobody to be counted
+    given = ["prepare", "faces", *sorted(map(str, tmp_path.rglob("*.png"))), "--zoo", str(tmp_path)]
+    given += ["--source", "drawn", "--hold-out", "2"]
+    splits = {}
+    for by in ("file", "folder"):
+        main([*given, "--out", str(tmp_path / by), "--hold-out-by", by])
+        pack = Pack(tmp_path / by)
+        splits[by] = [pack.split(index) for index in range(len(pack))]
+    assert splits["folder"] == ["train"] * 3 + ["val"] * 2 + ["train"]
+    assert splits["file"] == ["train", "val"] * 3
+    main([*given, "--out", str(tmp_path / "default")])
+    pack = Pack(tmp_path / "default")
+    assert [pack.split(index) for index in range(len(pack))] == splits["file"]
+    assert capsys.readouterr().out.count("files ━") == 3  # the bars
 
 
 def test_every_so_manyth_file_is_held_out(tmp_path: Path) -> None:

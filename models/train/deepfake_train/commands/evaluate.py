@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from . import Commands
+from .numbers import positive
 
 
 def _evaluate_fomm(arguments: argparse.Namespace) -> None:
@@ -68,7 +69,9 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="pictures, or packs of prepare stills (.npz), whose test part is taken; moved by the clips",
     )
-    fomm.add_argument("--most-portraits", type=int, default=12, metavar="N", help="of them all, taken evenly")
+    fomm.add_argument(
+        "--most-portraits", type=positive, default=12, metavar="N", help="of them all, taken evenly"
+    )
     fomm.add_argument(
         "--lpips-weights",
         type=Path,
@@ -122,6 +125,6 @@ def add(commands: Commands) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the zoo")
     parser.add_argument("--zoo", type=Path, required=True, help="where the face networks are")
-    parser.add_argument("--every", type=int, default=5, help="frames from one that is used to the next")
+    parser.add_argument("--every", type=positive, default=5, help="frames from one that is used to the next")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--threads", type=int, default=2)

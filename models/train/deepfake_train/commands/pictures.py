@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from . import Commands
+from .numbers import positive
 
 
 def _portrait(arguments: argparse.Namespace) -> None:
@@ -35,7 +36,7 @@ def add(commands: Commands) -> None:
     animate.add_argument(
         "--model", action="append", help="may be given again, for more rows; left out: fomm-lite"
     )
-    animate.add_argument("--every", type=int, default=24, metavar="FRAMES")
+    animate.add_argument("--every", type=positive, default=24, metavar="FRAMES")
     animate.add_argument("--portrait", type=Path, required=True)
     animate.add_argument("--video", type=Path, required=True)
     animate.add_argument("--out", type=Path, required=True)

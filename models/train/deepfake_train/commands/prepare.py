@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import Commands, prepare_faces
+from .numbers import positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,7 @@ def _prepare_videos(arguments: argparse.Namespace) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..faces import FaceFinder
-    from ..preparation.metadata import Metadata
+    from ..preparation.metadata import Metadata, agree
     from ..preparation.observation import Limits
     from ..preparation.tracks import Cutting
     from ..preparation.videos import Preparation, find_videos, prepare_video, summary
@@ -35,6 +36,7 @@ def _prepare_videos(arguments: argparse.Namespace) -> None:
     found = find_videos(arguments.videos)
     _refuse_none("videos", found, arguments.videos)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    agree(arguments.out, how.settings())
     metadata, finder = Metadata(arguments.out), FaceFinder(arguments.zoo, threads=arguments.threads)
     todo = [(path, source) for path, source in found if not metadata.is_done(source, path)]
     unreadable: list[str] = []
@@ -118,10 +120,14 @@ def add(commands: Commands) -> None:
     videos.add_argument("videos", type=Path, nargs="+", metavar="FOLDER", help="or single files")
     videos.add_argument("--smallest", type=float, default=80, help="least side of a face, in pixels")
     videos.add_argument("--presence", type=float, default=0.8, help="how sure FaceMesh has to be, 0..1")
-    videos.add_argument("--shortest", type=int, default=64, help="least frames of a clip")
-    videos.add_argument("--longest", type=int, default=1024, help="most frames of a clip")
+    videos.add_argument("--shortest", type=positive, default=64, help="least frames of a clip")
+    videos.add_argument("--longest", type=positive, default=1024, help="most frames of a clip")
     videos.add_argument(
-        "--split-by", choices=("file", "folder"), default="file", help="what stands for a person"
+        "--split-by",
+        choices=("file", "folder"),
+        default="file",
+        help="what stands for a person: each video, or each folder right below FOLDER with all that is in it "
+        "(id00000 of VoxCeleb, s1 of GRID; for videos right in FOLDER, FOLDER itself)",
     )
     videos.add_argument("--held-out", type=float, default=0.1, help="part of the people kept from training")
     _add_common(videos, size=256)
@@ -143,6 +149,6 @@ def add(commands: Commands) -> None:
 def _add_common(parser: argparse.ArgumentParser, *, size: int) -> None:
     parser.add_argument("--zoo", type=Path, required=True, help="where the face networks are")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=size, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=positive, default=size, help="side of the pictures in pixels")
     parser.add_argument("--licence", default="unknown", help="of what is given, for the metadata")
     parser.add_argument("--threads", type=int, default=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import Commands
+from .numbers import positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
+    from rich.progress import track
+
     from ..faces import FaceFinder
     from ..fakes.collect import collect
     from ..fakes.pack import write_pack
@@ -26,11 +29,12 @@ def _pack(arguments: argparse.Namespace) -> None:
     # now, not when all files have been gone through and there is nowhere to put the faces
     arguments.out.mkdir(parents=True, exist_ok=True)
     found, left_out, unreadable = collect(
-        sorted(set(arguments.files)),
+        track(sorted(set(arguments.files)), "files"),
         FaceFinder(arguments.zoo),
         every=arguments.every,
         hold_out=arguments.hold_out,
         source=arguments.source,
+        hold_out_by=arguments.hold_out_by,
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
     if unreadable:
@@ -44,6 +48,8 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _reenact(arguments: argparse.Namespace) -> None:
+    from rich.progress import track
+
     from ..animate import Animator
     from ..faces import FaceFinder
     from ..fakes.reenacted import prepare, read_drivers
@@ -55,7 +61,10 @@ def _reenact(arguments: argparse.Namespace) -> None:
     finder = FaceFinder(arguments.zoo)
     animator = Animator(arguments.zoo / arguments.model, threads=1)
     # of both splits before the first pair: a driver that is of no use is told before hours of work
-    drivers = {split: read_drivers(videos[split], finder, animator, arguments.every) for split in splits}
+    drivers = {
+        split: read_drivers(track(videos[split], f"{split}: drivers"), finder, animator, arguments.every)
+        for split in splits
+    }
 
     def pairs(portraits: list[Face], split: str, count: int) -> Iterator[list[Packed]]:
         return prepare(portraits, drivers[split], animator, finder, arguments.seed, count, split)
@@ -139,9 +148,18 @@ def add(kinds: Commands) -> None:
     pack.add_argument("--zoo", type=Path, required=True)
     pack.add_argument("--out", type=Path, required=True)
     pack.add_argument("--source", required=True, help="name of the data set")
-    pack.add_argument("--every", type=int, default=10, metavar="N", help="take every n-th frame of a video")
+    pack.add_argument(
+        "--every", type=positive, default=10, metavar="N", help="take every n-th frame of a video"
+    )
     pack.add_argument(
         "--hold-out", type=int, default=5, metavar="N", help="every n-th file is for validation; 0: none"
+    )
+    pack.add_argument(
+        "--hold-out-by",
+        choices=("file", "folder"),
+        default="file",
+        help="folder: every n-th folder of files is, for folders that hold all there is of a person; by file "
+        "pictures of one person may be in both",
     )
     pack.set_defaults(run=_pack)
 
@@ -149,7 +167,9 @@ def add(kinds: Commands) -> None:
     _add_pairs(reenact, count=3000, held_out=300, compressed=0.5)
     reenact.add_argument("--drivers", type=Path, nargs="+", required=True, help="videos")
     reenact.add_argument("--held-out-drivers", type=Path, nargs="+", required=True, help="videos")
-    reenact.add_argument("--every", type=int, default=3, metavar="N", help="take every n-th frame of a video")
+    reenact.add_argument(
+        "--every", type=positive, default=3, metavar="N", help="take every n-th frame of a video"
+    )
     reenact.add_argument("--zoo", type=Path, required=True)
     reenact.add_argument("--model", default="fomm-lite")
     reenact.set_defaults(run=_reenact)

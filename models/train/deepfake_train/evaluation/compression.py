@@ -5,9 +5,11 @@ H.264 is that of GStreamer's ``x264enc``, which the project needs anyway, in a p
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import cv2
@@ -21,25 +23,19 @@ LEVELS = ("none", "jpeg-75", "h264-23", "h264-28", "h264-35")
 LONGEST_GROUP = 250  # x264's default number of frames from one key frame to the next
 
 
-def compress(pictures: Sequence[Picture], level: str, *, moving: bool) -> list[Picture]:
-    """Pictures, encoded and decoded.
+def compress(pictures: Sequence[Picture], level: str, *, moving: bool) -> Iterator[Picture]:
+    """Pictures, encoded and decoded, one after the other: those of a long video are too many for memory.
 
     ``moving``: they are the frames of a video, of one size. Else each is coded for itself, and for H.264 they
     are enlarged to a common size by repeating edges, as starting an encoder for each would take long.
     """
     kind, _, quality = level.partition("-")
     if kind == "none" or not pictures:
-        return list(pictures)
+        return iter(pictures)
     if kind == "jpeg":
-        return [jpeg(picture, int(quality)) for picture in pictures]
+        return (jpeg(picture, int(quality)) for picture in pictures)
     if kind == "h264":
-        height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
-        frames = [_pad(picture, height, width) for picture in pictures]
-        decoded = h264(frames, int(quality), group=LONGEST_GROUP if moving else 1)
-        return [
-            frame[: picture.shape[0], : picture.shape[1]]
-            for frame, picture in zip(decoded, pictures, strict=True)
-        ]
+        return h264(pictures, int(quality), group=LONGEST_GROUP if moving else 1)
     raise ValueError(f"no level '{level}'")
 
 
@@ -77,31 +73,43 @@ def jpeg(picture: Picture, quality: int) -> Picture:
     return decoded.astype(np.uint8)
 
 
-def h264(pictures: Sequence[Picture], crf: int, *, group: int) -> list[Picture]:
+def h264(pictures: Sequence[Picture], crf: int, *, group: int) -> Iterator[Picture]:
     """4:2:0, preset medium, constant rate factor; ``group`` frames from one key frame to the next.
 
-    Pictures are of one size.
+    Smaller pictures are enlarged to the size of the others by repeating edges. What goes in and what comes
+    out lies in temporary files.
     """
-    height, width = pictures[0].shape[:2]
-    even = height + height % 2, width + width % 2  # 4:2:0 halves both
-    frames = [
-        cv2.cvtColor(_pad(picture, *even), cv2.COLOR_BGR2BGRA)  # rows of 4-byte pixels need no padding
-        for picture in pictures
-    ]
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+    even = int(height + height % 2), int(width + width % 2)  # 4:2:0 halves both
     raw = f"format=bgrx width={even[1]} height={even[0]} framerate=25/1"
     pipeline = (
         f"fdsrc fd=0 ! rawvideoparse {raw} ! videoconvert ! video/x-raw,format=I420 ! "
         f"x264enc pass=qual quantizer={crf} speed-preset=medium threads=1 key-int-max={group} ! "
         "h264parse ! avdec_h264 ! videoconvert ! video/x-raw,format=BGRx ! fdsink fd=1"
     )
-    given = b"".join(frame.tobytes() for frame in frames)
-    ran = subprocess.run(
-        ["gst-launch-1.0", "-q", *pipeline.split()], input=given, capture_output=True, check=False
+    shape = (len(pictures), *even, 4)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as decoded:
+        for picture in pictures:
+            # rows of 4-byte pixels need no padding
+            given.write(cv2.cvtColor(_pad(picture, *even), cv2.COLOR_BGR2BGRA).tobytes())
+        # Not through a pipe that is filled meanwhile: x264 sees what GStreamer leaves beside the rows of I420
+        # where the width is no multiple of 8, and with a pipe that hangs on how it was filled.
+        given.seek(0)
+        ran = subprocess.run(
+            ["gst-launch-1.0", "-q", *pipeline.split()],
+            stdin=given,
+            stdout=decoded,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if ran.returncode or os.fstat(decoded.fileno()).st_size != np.prod(shape):
+            raise RuntimeError(f"H.264 failed: {ran.stderr.decode(errors='replace').strip()}")
+        frames = np.memmap(decoded, np.uint8, mode="r", shape=shape)
+    # copies, as each picture that lies in the file would keep it open
+    return (
+        np.array(frame[: picture.shape[0], : picture.shape[1], :3])
+        for frame, picture in zip(frames, pictures, strict=True)
     )
-    if ran.returncode or len(ran.stdout) != len(given):
-        raise RuntimeError(f"H.264 failed: {ran.stderr.decode(errors='replace').strip()}")
-    decoded = np.frombuffer(ran.stdout, np.uint8).reshape(len(pictures), *even, 4)
-    return [np.ascontiguousarray(frame[:height, :width, :3]) for frame in decoded]
 
 
 def _pad(picture: Picture, height: int, width: int) -> Picture:

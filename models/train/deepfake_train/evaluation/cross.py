@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.progress import track
 
 from ..animate import Animator, X2FaceAnimator, puppet
 from ..faces import FaceFinder, Picture, face_square, square
@@ -78,7 +79,7 @@ def cross_reenactment(
 ) -> dict[str, float]:
     """Figures over all portraits moved by all clips of two frames and more; every pair counts the same."""
     tallies = []
-    for portrait in portraits:
+    for portrait in track(portraits, "portraits"):
         still = judge.glance(portrait.crop)
         if still.points is None:  # it would count as a portrait that was moved
             raise ValueError(f"{portrait.name}: no face in the part of it that the model takes")

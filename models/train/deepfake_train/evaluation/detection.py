@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 
 from ..animate import Animator
 from ..faces import FaceFinder, Picture
-from ..fakes import MILD, Pack, degrade
+from ..fakes import FAMILIES, MILD, Pack, degrade
 from . import classification, plots, suspects
 from .classification import Scores
 from .clips import different_names
@@ -29,6 +30,13 @@ GROUPS = ("held-out", "camera", "video", "own")
 
 UNTOUCHED = "none"
 MEASURES = {"auc": "AUC", "eer": "EER", "ap": "AP", "recall_at_1": "recall at 1 %", "recall_at_5": "at 5 %"}
+
+
+class Source(NamedTuple):
+    """The pictures of a group, made when they are asked for; ``count``: of how many parts at most."""
+
+    suspects: Iterable[Suspects]
+    count: int
 
 
 class Scored(NamedTuple):
@@ -168,6 +176,8 @@ def evaluate_fwa(
     left.
     """
     detector, finder, faces = Detector(model, threads), FaceFinder(zoo), Pack(pack)
+    # before the clips are gone through: a model that is of no use is told at once
+    own = Animator(animator, threads) if "own" in groups and clips else None
     asked = list(dict.fromkeys((UNTOUCHED, *map(checked, levels))))  # the tables need what was not compressed
     levels = [level for level in asked if available(level)]
     different_names(clips)
@@ -175,26 +185,28 @@ def evaluate_fwa(
     if {"video", "own"} & set(groups):
         footage = [suspects.footage(path, finder, every=every) for path in clips]
     seen = [clip for clip in footage if clip.pictures]
-    sources: dict[str, Iterable[Suspects]] = {}
+    sources: dict[str, Source] = {}
     for pictures_of, split in (("held-out", "val"), ("camera", "photo")):
         if pictures_of in groups:
-            sources[f"{pictures_of} stills"] = suspects.stills(faces, split, f"{pictures_of} stills")
+            name = f"{pictures_of} stills"
+            sources[name] = _stills(faces, split, name)
     for folder in stills:
         name = f"{folder.name} stills"
         if name in sources:
             raise ValueError(f"{folder}: there are '{name}' already; rename the folder")
-        sources[name] = suspects.stills(Pack(folder), "val", name)
+        sources[name] = _stills(Pack(folder), "val", name)
     if "video" in groups:
-        sources["video"] = suspects.videos(seen)
+        sources["video"] = Source(suspects.videos(seen), (1 + len(FAMILIES)) * len(seen))
     if "own" in groups:
-        sources["own output"] = ()  # unless there is somebody to drive it
-    if "own" in groups and seen:
-        sources["own output"] = suspects.own_output(
-            Animator(animator, threads), finder, faces, seen, portraits=portraits
-        )
+        sources["own output"] = Source((), 0)  # unless there is somebody to drive it
+    if own is not None and seen:
+        # the drivers, the portraits as they are and moved, and the drivers moved by each other
+        count = 2 * len(seen) + 1 + min(portraits, len(faces.indices("val")))
+        made = suspects.own_output(own, finder, faces, seen, portraits=portraits)
+        sources["own output"] = Source(made, count)
     scored, digest = [], Digest()
-    for source in sources.values():
-        for of in source:
+    for name, source in sources.items():
+        for of in track(source.suspects, name, total=source.count) if source.count else ():
             digest.add(of)
             for level in (*levels, *DEGRADATIONS) if not of.moving else levels:
                 scored.append(
@@ -221,6 +233,11 @@ def evaluate_fwa(
     _save_scores(scored, out / "scores.npz")
     _plot(results, out)
     return content
+
+
+def _stills(pack: Pack, split: str, group: str) -> Source:
+    made = suspects.stills(pack, split, group)
+    return Source(made, 1 + len(FAMILIES) if len(pack.indices(split)) > 1 else 0)
 
 
 def _of_both_classes(scored: Sequence[Scored], groups: Iterable[str]) -> list[Scored]:

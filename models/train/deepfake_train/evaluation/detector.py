@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..animate import read_kind
 from ..faces import Picture, Points
-from ..manifest import read
 from ..measure import session
 
 BORDERS = {"mirror": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
@@ -22,7 +22,7 @@ class Detector:
     """Scores 0 (real) .. 1 (fake) by the first of the element's crops; its others vary that one a little."""
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
-        manifest = read(folder)
+        manifest = read_kind(folder, "fwa", "dsp-fwa")
         self.name: str = manifest["model"]["name"]
         self.threshold: float = manifest["fwa"]["threshold"]
         self._input, self._crop, self._about = manifest["input"], manifest["crop"], manifest["fwa"]

@@ -6,12 +6,13 @@ Every figure stands beside that of a model that just repeats the source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from rich.progress import track
 
 from ..animate import Animator, X2FaceAnimator, load_animator, puppet
 from ..faces import FaceFinder, Picture
@@ -37,10 +38,10 @@ NAMES = {
 """Names of the figures in tables, and their digits."""
 
 
-def self_reenactment(animator: Animator | X2FaceAnimator, clip: Clip) -> list[Picture]:
+def self_reenactment(animator: Animator | X2FaceAnimator, clip: Clip) -> Iterator[Picture]:
     """Predictions of all frames but the first, which is the source."""
     first, *driving = (frame.crop for frame in clip.frames)
-    return list(map(puppet(animator, first), driving))
+    return map(puppet(animator, first), driving)
 
 
 def evaluate_fomm(
@@ -83,10 +84,12 @@ def evaluate_fomm(
         print(f"{clip.name}: {seen[clip.name]}", flush=True)
         if len(clip.frames) < 2:
             continue
-        predictions = self_reenactment(animator, clip)
+        predictions: list[Picture] = []
         copied, moved = Tally(), Tally()
         source = judge.view(clip.frames[0].crop)
-        for frame, prediction in zip(clip.frames[1:], predictions, strict=True):
+        made = zip(clip.frames[1:], self_reenactment(animator, clip), strict=True)
+        for frame, prediction in track(made, f"{clip.name}: predictions", total=len(clip.frames) - 1):
+            predictions.append(prediction)
             truth = judge.view(frame.crop)
             judge.compare(judge.view(prediction), truth, moved)
             judge.compare(source, truth, copied)

@@ -26,7 +26,8 @@ from ..faces import FaceFinder, Picture, Points
 from ..fakes import FAMILIES, Face, Pack, make
 from ..fakes.geometry import USED
 from ..video import frames
-from .clips import LEAST_PRESENCE
+from .clips import find_faces
+from .reel import Reel
 
 SEED = 20190
 REAL = "real"
@@ -43,7 +44,7 @@ class Suspects(NamedTuple):
 
     group: str
     family: str
-    pictures: list[Picture]
+    pictures: Sequence[Picture]
     points: list[Points]
     clips: list[str]
     moving: bool
@@ -76,33 +77,28 @@ class Footage(NamedTuple):
     """The surroundings of a video's face, cut out by one square that stands still, and the points in them."""
 
     name: str
-    pictures: list[Picture]
+    pictures: Sequence[Picture]
     points: list[Points]
 
 
 def footage(path: Path, finder: FaceFinder, *, every: int) -> Footage:
     """No pixel is resampled. Where the face leaves the square the frame is left out."""
-    seen = []
-    for _, picture in frames(path, every):
-        box = finder.box(picture)
-        mesh = None if box is None else finder.mesh(picture, box)
-        if mesh is not None and mesh.presence >= LEAST_PRESENCE:
-            seen.append((picture, mesh.points))
+    seen, shape, _ = find_faces(path, finder, every=every)
     if not seen:
         return Footage(path.stem, [], [])
-    low = np.median([points[:, :2].min(0) for _, points in seen], axis=0)
-    high = np.median([points[:, :2].max(0) for _, points in seen], axis=0)
+    low = np.median([points[:, :2].min(0) for points in seen.values()], axis=0)
+    high = np.median([points[:, :2].max(0) for points in seen.values()], axis=0)
     reach = SURROUNDINGS / 2 * (high - low).max()
-    shape = seen[0][0].shape[1::-1]
-    left, top = np.clip(np.floor((low + high) / 2 - reach), 0, shape).astype(int)
-    right, bottom = np.clip(np.ceil((low + high) / 2 + reach), 0, shape).astype(int)
-    pictures, kept = [], []
-    for picture, points in seen:
+    left, top = np.clip(np.floor((low + high) / 2 - reach), 0, shape[::-1]).astype(int)
+    right, bottom = np.clip(np.ceil((low + high) / 2 + reach), 0, shape[::-1]).astype(int)
+    kept: dict[int, Points] = {}
+    for index, points in seen.items():
         inside = points - np.array([left, top, 0], np.float32)
         if inside[:, :2].min() >= 0 and (inside[:, :2].max(0) < (right - left, bottom - top)).all():
-            pictures.append(np.ascontiguousarray(picture[top:bottom, left:right]))
-            kept.append(inside)
-    return Footage(path.stem, pictures, kept)
+            kept[index] = inside
+    # these are nearly whole frames where the face is large, and all of a video are wanted for compression
+    cut_out = (picture[top:bottom, left:right] for index, picture in frames(path, every) if index in kept)
+    return Footage(path.stem, Reel(cut_out), list(kept.values()))
 
 
 def videos(clips: Sequence[Footage], families: Sequence[str] = FAMILIES) -> Iterator[Suspects]:
@@ -114,10 +110,10 @@ def videos(clips: Sequence[Footage], families: Sequence[str] = FAMILIES) -> Iter
         for family in families:
             if family == "swap" and other is clip:
                 continue
-            pictures = [
+            pictures = Reel(
                 make(family, generator(family, clip.name), picture, points, donor)
                 for picture, points in zip(clip.pictures, clip.points, strict=True)
-            ]
+            )
             yield Suspects("video", family, pictures, clip.points, [clip.name] * len(pictures), True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,23 +51,32 @@ class Collected(NamedTuple):
 
 
 def collect(
-    paths: Sequence[Path], finder: FaceFinder, *, every: int, hold_out: int, source: str
+    paths: Iterable[Path],
+    finder: FaceFinder,
+    *,
+    every: int,
+    hold_out: int,
+    source: str,
+    hold_out_by: str = "file",
 ) -> Collected:
     """The best face of every picture and of every n-th frame of every video.
 
     Every ``hold_out``-th readable file, with all its frames, is of the split ``val``, the others are of
-    ``train``.
+    ``train``. ``hold_out_by``: ``file``, or ``folder``: every so-many-th folder is, with all files in it, for
+    which one folder has to hold all there is of a person.
     """
     found: list[tuple[Face, str, str]] = []
     left_out: dict[str, int] = {}
     unreadable: list[Path] = []
-    number = 0
+    numbers: dict[Path, int] = {}
+    """Of what is held out together, from 1, in the order in which it came."""
     for path in paths:
         pictures = _readable(path, every)
         if pictures is None:
             unreadable.append(path)
             continue
-        number += 1
+        together = path if hold_out_by == "file" else path.parent.resolve()
+        number = numbers.setdefault(together, len(numbers) + 1)
         split = "val" if hold_out and number % hold_out == 0 else "train"
         for index, picture in pictures:
             points = finder.points(picture)

@@ -7,7 +7,7 @@ back into its picture or not. Without twins a classifier learns to know the resa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class Driver(NamedTuple):
     motions: list[Motion]
 
 
-def read_drivers(videos: Sequence[Path], finder: FaceFinder, animator: Animator, every: int) -> list[Driver]:
+def read_drivers(videos: Iterable[Path], finder: FaceFinder, animator: Animator, every: int) -> list[Driver]:
     """Every n-th frame in which there is a face, in the window of the first one."""
     drivers = []
     for video in videos:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces import Points
-from .observation import Observation
+from .observation import UNREADABLE, Observation
 
 TOO_SHORT = "run too short"
 SCENE_CUT, MOVED, ROOM, LONG = "scene cut", "face moved away", "no room for more motion", "long enough"
@@ -114,6 +114,8 @@ def _end(run: Run | None, seen: Observation, room: float, cutting: Cutting) -> s
     """Why the run cannot go on with that frame, if so."""
     if run is None:
         return ""
+    if seen.number != run.first + len(run.points):
+        return UNREADABLE  # the frames of a run follow each other, or its points would be of other frames
     if seen.cut:
         return SCENE_CUT
     if seen.points is None:

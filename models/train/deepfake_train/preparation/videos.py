@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from ..faces import FaceFinder, square
+from ..faces import FaceFinder, Picture, square
 from ..video import Format, frames, video_format
 from .files import find_files
 from .metadata import Metadata, fingerprint, split_of
@@ -36,10 +37,19 @@ class Preparation:
     size: int = 256
     licence: str = "unknown"
     split_by: str = "file"
-    """``file``: each video is another person; ``folder``: those of one folder are of the same."""
+    """What stands for a person. ``file``: each video. ``folder``: each folder right below the given one, with
+    all that is in it; the given one itself for videos that lie right in it; and of a single file that was
+    given, the folder that it lies in."""
     held_out: float = 0.1
     limits: Limits = field(default_factory=Limits)
     cutting: Cutting = field(default_factory=Cutting)
+
+    def settings(self) -> dict[str, Any]:
+        """What all clips of a folder have in common; their licences may differ."""
+        about = asdict(self)
+        del about["licence"]
+        limits, cutting = about.pop("limits"), about.pop("cutting")
+        return about | limits | cutting
 
 
 def find_videos(given: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -79,17 +89,20 @@ def prepare_video(
             yield seen
 
     room, seen = min(about.height, about.width), counted(observe(video, finder, how.limits))
-    for run in runs(seen, room, how.cutting, dropped, ends):
-        where = square_about(run, (about.height, about.width), how.cutting)
-        if where is None:
-            dropped[CUT_OFF] += len(run.points)
-            continue
-        # with the folders of the source: were they joined by a character, two sources might get one name
-        name = f"{split}/{source}-{len(clips):03}"
-        write_clip(video, run, where, out / name, how.size)
-        clips.append(
-            {"clip": name, "source": source, "identity": identity, **_describe(run, where, about, how)}
-        )
+    # While a run is followed its square is not known, so its frames are read once more. Runs come in the
+    # order of the video: one further reading is enough for them all.
+    with closing(frames(video)) as pictures:
+        for run in runs(seen, room, how.cutting, dropped, ends):
+            where = square_about(run, (about.height, about.width), how.cutting)
+            if where is None:
+                dropped[CUT_OFF] += len(run.points)
+                continue
+            # with the folders of the source: were they joined by a character, two sources might get one name
+            name = f"{split}/{source}-{len(clips):03}"
+            write_clip(pictures, run, where, out / name, how.size)
+            clips.append(
+                {"clip": name, "source": source, "identity": identity, **_describe(run, where, about, how)}
+            )
     if not total:
         return False
     metadata.add(
@@ -107,20 +120,22 @@ def prepare_video(
     return True
 
 
-def write_clip(video: Path, run: Run, where: Square, folder: Path, size: int) -> None:
-    """Reads the frames once more: while the run was followed its square was not known."""
+def write_clip(
+    pictures: Iterator[tuple[int, Picture]], run: Run, where: Square, folder: Path, size: int
+) -> None:
+    """Takes the (number, picture) of a video up to the last one of the run, and leaves those after it."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = np.lib.format.open_memmap(
         folder / f"{FRAMES}.part", mode="w+", dtype=np.uint8, shape=(len(run.points), size, size, 3)
     )
     scale = where.side / size
     corner = np.array((where.x, where.y)) - scale * (size - 1) / 2
-    for index, picture in frames(video):
+    for index, picture in pictures:
         number = index - run.first
-        if number >= len(run.points):
-            break
-        if number >= 0:
+        if 0 <= number < len(run.points):
             kept[number] = square(picture, where.x, where.y, where.side, size)[0][..., ::-1]
+        if number + 1 >= len(run.points):
+            break
     kept.flush()
     del kept
     landmarks = (np.stack(run.points) - corner) / scale
@@ -147,9 +162,10 @@ def _identity(video: Path, source: str, split_by: str) -> str:
     """What stands for the person in a video."""
     if split_by == "file":
         return source
-    folder = Path(source).parent
+    # a person may have folders in theirs, such as VoxCeleb's of videos; what was given stands in front
+    folders = PurePosixPath(source).parts[:-1][:2]
     # a file that was given by itself has no folder in its name
-    return folder.as_posix() if folder.name else video.resolve().parent.name
+    return "/".join(folders) or video.resolve().parent.name
 
 
 def _describe(run: Run, where: Square, about: Format, how: Preparation) -> dict[str, Any]:
