@@ -12,6 +12,8 @@ cargo fmt --all --check
 ruff=$target/venv-tools/bin/ruff
 (cd models/train && "$ruff" format --check .)
 "$ruff" format --check --config models/train/pyproject.toml tests
+say "types"
+(cd models/train && "$target/venv-tools/bin/mypy")
 say "lints"
 (cd models/train && "$ruff" check .)
 "$ruff" check --config models/train/pyproject.toml tests

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from .picture_file import read_picture
 from .thin_plate import thin_plate_map
 
 Floats = NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Layout:
     clothes: tuple[float, float, float] = (66.0, 74.0, 86.0)
 
 
-def similarity(points: Points, to: Floats) -> tuple[Floats, Floats]:
+def similarity(points: Points, to: NDArray[Real]) -> tuple[NDArray[Real], NDArray[Real]]:
     """(matrix, offset) of the least-squares turn, scale and shift of ``points`` onto ``to``."""
     a, b = points - points.mean(0), to - to.mean(0)
     cosine, sine = (a * b).sum(), (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()

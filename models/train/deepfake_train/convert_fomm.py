@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from .checkpoint import load_fomm
-from .fomm import PRESETS, Fomm
+from .fomm import PRESETS, ConvBlock, Fomm
 from .fomm_onnx import SIZE, encoder_graph, generator_graph, keypoint_graph
 from .manifest import (
     UNKNOWN_LICENCE,
@@ -83,7 +83,9 @@ def write_fomm(
         for role in ROLES:  # one at a time, since those of the published widths are large
             files |= save_graphs({role: fomm_graph(model, role, half=twin)}, out, half=twin)
     config = model.config
-    width = model.generator.down_blocks[-1].norm.num_features
+    last = model.generator.down_blocks[-1]
+    assert isinstance(last, ConvBlock)
+    width = last.norm.num_features
     side = SIZE >> config.generator.down_blocks
     texts = {
         "LICENCE": licence_text(name, licence, origin),

@@ -15,6 +15,7 @@ import itertools
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -29,7 +30,8 @@ PACKED = {"RGB": "rgb", "BGR": "bgr", "RGBA": "rgba", "BGRA": "bgra", "RGBx": "r
 FORMATS = [*PACKED, "NV12", "I420"]
 MATRICES = {"BT.601": (0.299, 0.114), "BT.709": (0.2126, 0.0722)}
 RANGES = ["full", "limited"]
-BORDERS = {"constant": "constant", "replicate": "edge", "mirror": "reflect"}
+Outside = Literal["constant", "edge", "reflect"]
+BORDERS: dict[str, Outside] = {"constant": "constant", "replicate": "edge", "mirror": "reflect"}
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 # Samples added on every side before a picture is read outside its edge.
 MARGIN = 40
@@ -64,7 +66,7 @@ class Color:
 # --- resampling ------------------------------------------------------------------------------------------
 
 
-def along_axis(plane: Array, scale: float, offset: float, outputs: int, mode: str) -> Array:
+def along_axis(plane: Array, scale: float, offset: float, outputs: int, mode: Outside) -> Array:
     """Resamples the first axis of `plane`; output i covers scale * i + offset to scale * (i + 1) + offset."""
     padded = np.pad(plane, [(MARGIN, MARGIN), *[(0, 0)] * (plane.ndim - 1)], mode=mode)
     start = scale * np.arange(outputs) + offset + MARGIN
@@ -82,7 +84,7 @@ def along_axis(plane: Array, scale: float, offset: float, outputs: int, mode: st
     return np.stack(taken, axis=1).reshape(outputs, *plane.shape[1:])
 
 
-def at_points(plane: Array, map_: Array, size: tuple[int, int], mode: str) -> Array:
+def at_points(plane: Array, map_: Array, size: tuple[int, int], mode: Outside) -> Array:
     """Averages bilinearly interpolated points, as few a side as keep them within 1.5 samples."""
     a, b, tx, c, d, ty = map_
     across, down = (max(1, int(np.ceil(np.hypot(*side) / 1.5 - 1e-4))) for side in ((a, c), (b, d)))
@@ -101,7 +103,7 @@ def at_points(plane: Array, map_: Array, size: tuple[int, int], mode: str) -> Ar
     return total.reshape(height, down, width, across, -1).mean(axis=(1, 3))
 
 
-def with_opencv(plane: Array, map_: Array, size: tuple[int, int], mode: str) -> Array | None:
+def with_opencv(plane: Array, map_: Array, size: tuple[int, int], mode: Outside) -> Array | None:
     """The same by `cv2.resize`, where that can express it: a window of whole samples, both axes alike."""
     a, _, tx, _, d, ty = map_
     width, height = size
@@ -128,7 +130,7 @@ class Resampling:
     by_opencv = 0
 
     @classmethod
-    def run(cls, plane: Array, map_: Array, size: tuple[int, int], mode: str) -> Array:
+    def run(cls, plane: Array, map_: Array, size: tuple[int, int], mode: Outside) -> Array:
         a, b, tx, c, d, ty = map_
         if b != 0 or c != 0:
             return at_points(plane, map_, size, mode)

@@ -85,7 +85,7 @@ class GraphWriter:
             array = array.astype(np.int64)
         array = np.ascontiguousarray(array).reshape(array.shape)
         # of the content only a digest: the constants themselves are most of a model
-        key = (array.dtype.str, array.shape, hashlib.sha256(array).digest())
+        key = (array.dtype.str, array.shape, hashlib.sha256(array.data).digest())
         if key not in self._constants:
             self._constants[key] = f"constant_{len(self._constants)}"
             self._initializers.append(numpy_helper.from_array(array, self._constants[key]))

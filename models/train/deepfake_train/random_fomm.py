@@ -61,8 +61,9 @@ def random_fomm(config: FommConfig, seed: int) -> Fomm:
             for layer in layers:
                 _scale(layer, seen, deviation)
         for norm in norms:
-            norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
-            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.25)
+            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+            mean += 0.1 * variance.sqrt() * torch.randn_like(mean)
+            variance *= torch.empty_like(variance).uniform_(0.8, 1.25)
     return model
 
 

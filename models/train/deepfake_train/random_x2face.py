@@ -46,7 +46,7 @@ def random_x2face(config: X2FaceConfig, seed: int) -> X2Face:
             _settle(network)
             deviation = network(pictures)[0].std((0, 2, 3))
             last = network.get_parameter("model.up.2.weight")
-            last *= (torch.tensor(deviations) / deviation)[:, None, None, None]
+            last.mul_((torch.tensor(deviations) / deviation)[:, None, None, None])
     return model.eval()
 
 

@@ -161,9 +161,10 @@ def random_resnet(config: ResNetConfig, seed: int) -> ResNet:
         model(pictures)
         model.eval()
         for norm in norms:
-            norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
-            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.25)
+            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+            mean += 0.1 * variance.sqrt() * torch.randn_like(mean)
+            variance *= torch.empty_like(variance).uniform_(0.8, 1.25)
         logits = model(pictures)
-        head.weight *= 1.5 / logits.std(0).mean()
-        head.bias -= model(pictures).mean(0)
+        head.weight.mul_(1.5 / logits.std(0).mean())
+        head.bias.sub_(model(pictures).mean(0))
     return model

@@ -106,8 +106,9 @@ def real_numbers(tensor: Tensor) -> Tensor | None:
 
 def _counter(wanted: Tensor, given: object) -> Tensor:
     """``COUNTER`` as it was saved; zero if it was not, or is none."""
-    counts = isinstance(given, Tensor) and given.dtype == wanted.dtype and given.shape == wanted.shape
-    return given if counts else wanted.new_zeros(wanted.shape, device="cpu")
+    if isinstance(given, Tensor) and given.dtype == wanted.dtype and given.shape == wanted.shape:
+        return given
+    return wanted.new_zeros(wanted.shape, device="cpu")
 
 
 def fit_state(network: nn.Module, state: Mapping[str, object], name: str) -> None:

@@ -20,7 +20,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Container
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -103,11 +103,11 @@ class _Stored(NamedTuple):
         )
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0  # a bool is none
 
 
-def _are_counts(values: object) -> bool:
+def _are_counts(values: object) -> TypeGuard[tuple[int, ...]]:
     return isinstance(values, tuple) and len(values) <= MOST_DIMENSIONS and all(map(_is_count, values))
 
 

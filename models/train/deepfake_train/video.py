@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +36,8 @@ def video_format(path: Path) -> Format:
     return Format(int(width), int(height), float(fps) or 25.0, max(int(frames), 0))
 
 
-def frames(path: Path, every: int = 1) -> Iterator[tuple[int, Picture]]:
-    """(number, picture) of every n-th frame, from the first."""
+def frames(path: Path, every: int = 1) -> Generator[tuple[int, Picture], None, None]:
+    """(number, picture) of every n-th frame, from the first. Closing it closes the file."""
     capture, index = _open(path), 0
     try:
         while capture.grab():

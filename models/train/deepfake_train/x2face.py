@@ -169,7 +169,7 @@ class X2Face(nn.Module):
     def _grid(self, flow: Tensor) -> Tensor:
         """Where to look: at the place itself, moved by at most half a picture."""
         moved = torch.tanh(flow.float()).permute(0, 2, 3, 1)
-        return moved + coordinate_grid(*moved.shape[1:3], moved)
+        return moved + coordinate_grid(moved.shape[1], moved.shape[2], moved)
 
     def sample(self, picture: Tensor, grid: Tensor) -> Tensor:
         """Pictures [N, C, H, W] at the coordinates [N, H', W', 2]; black outside of them."""

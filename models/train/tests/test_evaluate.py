@@ -310,6 +310,8 @@ def test_pictures_of_a_reel_are_those_that_were_given() -> None:
     assert len(reel) == 3
     assert all(np.array_equal(a, b[:, ::-1]) for a, b in zip(reel, pictures, strict=True))
     assert np.array_equal(reel[-1], reel[2])
+    assert [picture.shape[0] for picture in reel[:0:-1]] == [2, 9]
+    assert all(np.array_equal(a, b) for a, b in zip(reel[1:7], (reel[1], reel[2]), strict=True))
     assert list(Reel([])) == []
     last = reel[2]
     del reel

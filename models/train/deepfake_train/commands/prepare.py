@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def _prepare_videos(arguments: argparse.Namespace) -> None:
                 arguments.out,
                 metadata,
                 how,
-                lambda done, task=task: progress.advance(task, done),
+                partial(progress.advance, task),
             )
             if not readable:
                 unreadable.append(str(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,8 @@ def calibration(real: Scores, fake: Scores, bins: int = CALIBRATION_BINS) -> Cal
     weights = np.concatenate((np.full(len(real), 0.5 / len(real)), np.full(len(fake), 0.5 / len(fake))))
     labels = np.concatenate((np.zeros(len(real)), np.ones(len(fake))))
     index = np.clip((scores * bins).astype(int), 0, bins - 1)
-    weight = np.bincount(index, weights, bins)
+    # NumPy's stubs tell of the whole numbers that it counts without weights
+    weight = cast(Scores, np.bincount(index, weights, bins))
     used = weight > 0
     mean = np.bincount(index, weights * scores, bins)[used] / weight[used]
     fakes = np.bincount(index, weights * labels, bins)[used] / weight[used]

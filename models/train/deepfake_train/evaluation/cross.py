@@ -56,7 +56,7 @@ def read_portraits(
     if not named:
         raise ValueError("the packs hold no portraits for tests")
     chosen = np.linspace(0, len(named) - 1, min(most, len(named))).astype(int)
-    return [_cut(*named[index], finder, crop, size) for index in chosen]
+    return [_cut(name, picture, finder, crop, size) for name, picture in (named[index] for index in chosen)]
 
 
 def _of_pack(path: Path) -> list[tuple[str, Picture]]:

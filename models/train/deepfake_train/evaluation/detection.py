@@ -33,10 +33,10 @@ MEASURES = {"auc": "AUC", "eer": "EER", "ap": "AP", "recall_at_1": "recall at 1 
 
 
 class Source(NamedTuple):
-    """The pictures of a group, made when they are asked for; ``count``: of how many parts at most."""
+    """The pictures of a group, made when they are asked for; ``most``: of how many parts at most."""
 
     suspects: Iterable[Suspects]
-    count: int
+    most: int
 
 
 class Scored(NamedTuple):
@@ -77,7 +77,7 @@ def score(detector: Detector, of: Suspects, level: str) -> Scores:
     return detector.scores(_crops(detector, compress(of.pictures, level, moving=of.moving), of))
 
 
-def _crops(detector: Detector, pictures: Sequence[Picture], of: Suspects) -> Iterable[Picture]:
+def _crops(detector: Detector, pictures: Iterable[Picture], of: Suspects) -> Iterable[Picture]:
     return (detector.crop(picture, points) for picture, points in zip(pictures, of.points, strict=True))
 
 
@@ -206,7 +206,7 @@ def evaluate_fwa(
         sources["own output"] = Source(made, count)
     scored, digest = [], Digest()
     for name, source in sources.items():
-        for of in track(source.suspects, name, total=source.count) if source.count else ():
+        for of in track(source.suspects, name, total=source.most) if source.most else ():
             digest.add(of)
             for level in (*levels, *DEGRADATIONS) if not of.moving else levels:
                 scored.append(
@@ -349,7 +349,8 @@ def _plot(results: Results, out: Path) -> None:
 def _save_scores(scored: Sequence[Scored], path: Path) -> None:
     """One row a picture and level, so that two models can be compared picture by picture."""
     counts = [len(of.scores) for of in scored]
-    columns = {
+    # to NumPy's stubs, which have a flag among the names of the arrays, any key might be that
+    columns: dict[str, Any] = {
         key: np.repeat([getattr(of, key) for of in scored], counts) for key in ("group", "family", "level")
     }
     clips = np.concatenate([of.clips for of in scored if len(of.clips)])

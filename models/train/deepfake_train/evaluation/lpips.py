@@ -33,14 +33,15 @@ def vgg_graph(weights: Mapping[str, NDArray[np.floating]]) -> onnx.ModelProto:
     x = graph.input("image", ["N", 3, "H", "W"])
     shift, scale = (graph.constant(np.reshape(value, (1, 3, 1, 1))) for value in (SHIFT, SCALE))
     x, index, ends = graph.op("Div", graph.op("Sub", x, shift), scale), 0, []
+    width = 3
     for block, count in enumerate(BLOCKS):
         if block:
             x = graph.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
         for _ in range(count):
             kernel, bias = (np.asarray(weights[f"{what}{index}"], np.float32) for what in ("w", "b"))
             x = graph.op("Relu", graph.conv(x, kernel, bias, padding=1))
-            index += 1
-        ends.append((x, kernel.shape[0]))
+            index, width = index + 1, kernel.shape[0]
+        ends.append((x, width))
     for block, (end, width) in enumerate(ends, 1):
         graph.output(end, f"block{block}", ["N", width, f"H{block}", f"W{block}"])
     return graph.model()

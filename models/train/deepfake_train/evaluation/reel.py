@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -31,7 +32,15 @@ class Reel(Sequence[Picture]):
     def __len__(self) -> int:
         return len(self._shapes)
 
-    def __getitem__(self, index: int) -> Picture:
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Picture]: ...
+
+    def __getitem__(self, index: int | slice) -> Picture | list[Picture]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
         begin = self._offsets[:-1][index]
         shape = self._shapes[index]
         return np.asarray(self._bytes[begin : begin + int(np.prod(shape))]).reshape(shape)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Floats, Picture
+
+Number = TypeVar("Number", bound=np.generic)
 
 ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 SHRINKING = (cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_AREA)
@@ -45,7 +49,7 @@ def sharpen(picture: Floats, radius: float, amount: float) -> Floats:
     return np.clip(picture + amount * (picture - blurred), 0, 255).astype(np.float32)
 
 
-def resample(rng: np.random.Generator, picture: NDArray, scale: float) -> NDArray:
+def resample(rng: np.random.Generator, picture: NDArray[Number], scale: float) -> NDArray[Number]:
     """Resized by that factor and back, with filters drawn by chance."""
     height, width = picture.shape[:2]
     size = (max(8, round(width * scale)), max(8, round(height * scale)))

@@ -16,7 +16,7 @@ def make(
     height, width = picture.shape[:2]
     shared = [*OUTLINE, *BROWS, *LIPS]
     # least squares over all points: what leaves points out fits a turned head to one half of the face
-    given = np.column_stack((donor_points[shared, :2], np.ones(len(shared))))
+    given = np.column_stack((donor_points[shared, :2].astype(np.float64), np.ones(len(shared))))
     fit = np.linalg.lstsq(given, points[shared, :2], rcond=None)[0].T.astype(np.float32)
     face = cv2.warpAffine(donor, fit, (width, height), borderMode=cv2.BORDER_REFLECT_101)
     inside = face_mask(rng, points, height, width, "outline", hard=True, deform=False) > 0.5

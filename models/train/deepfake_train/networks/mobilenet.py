@@ -173,15 +173,18 @@ def load_graph(network: MobileNet, path: Path) -> None:
         for node in graph.node
         if node.op_type in ("Conv", "Gemm")
     ]
-    modules = [*_convolutions(network), network.classifier]
+    own = [
+        (module.get_parameter("weight"), module.get_parameter("bias"))
+        for module in (*_convolutions(network), network.classifier)
+    ]
     given = [[array.shape for array in layer] for layer in layers]
-    wanted = [[tuple(module.weight.shape), tuple(module.bias.shape)] for module in modules]
+    wanted = [[tuple(weight.shape), tuple(bias.shape)] for weight, bias in own]
     if given != wanted:
         raise ValueError(f"{path}: not a graph of this shape")
     with torch.no_grad():
-        for module, (weight, bias) in zip(modules, layers, strict=True):
-            module.weight.copy_(torch.from_numpy(weight.astype(np.float32)))
-            module.bias.copy_(torch.from_numpy(bias.astype(np.float32)))
+        for parameters, layer in zip(own, layers, strict=True):
+            for parameter, array in zip(parameters, layer, strict=True):
+                parameter.copy_(torch.from_numpy(array.astype(np.float32)))
 
 
 def _convolutions(network: MobileNet) -> Iterator[nn.Conv2d]:
@@ -201,6 +204,7 @@ def mobilenet_graph(network: MobileNet, *, scale: float = 1.0, offset: float = 0
 
     def convolve(x: str, name: str, module: nn.Sequential, at: int) -> str:
         convolution = module[at]
+        assert isinstance(convolution, nn.Conv2d) and not isinstance(convolution.padding, str)
         weight, bias = _folded(tensors, f"{name}.{at}", f"{name}.{at + 1}", network.norm)
         return writer.conv(
             x,
@@ -226,6 +230,7 @@ def mobilenet_graph(network: MobileNet, *, scale: float = 1.0, offset: float = 0
                     y = convolve(y, f"{name}.conv", layer.conv, number)
             x = writer.op("Add", x, y) if layer.adds else y
         else:
+            assert isinstance(layer, nn.Sequential)
             x = activate(x, name, layer)
         if index in network._taps:
             read += [writer.op(f"Reduce{kind}", x, axes=[2, 3], keepdims=0) for kind in ("Mean", "Max")]

@@ -37,12 +37,15 @@ def export(
     if (run / X2FACE).exists():
         from ..convert_x2face import convert_x2face
 
-        terms = {
-            "licence": licence,
-            "terms": f"SPDX-License-Identifier: {licence}\n\n{origin}\n",
-            "origin": origin,
-        }
-        convert_x2face(run / X2FACE, out, compact=compact, crop_scale=CROP_SCALE, **terms)
+        convert_x2face(
+            run / X2FACE,
+            out,
+            licence=licence,
+            terms=f"SPDX-License-Identifier: {licence}\n\n{origin}\n",
+            origin=origin,
+            compact=compact,
+            crop_scale=CROP_SCALE,
+        )
         return "x2face"
     if (run / FWA).exists() and (run / FWA_REPORT).exists():
         from ..convert_fwa import convert_fwa

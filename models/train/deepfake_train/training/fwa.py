@@ -23,10 +23,11 @@ from torch.nn import functional
 from ..evaluation.classification import auc, rate_above
 from ..evaluation.classification import calibration as reliability
 from ..fakes import MILD
+from ..fakes.prepared import REAL
 from ..networks.mobilenet import PRESETS, MobileNet, load_graph, load_trunk, mobilenet_graph, normalise
 from .averaging import AveragedWeights
 from .calibration import calibrate, sigmoid
-from .fwa_data import REAL, Batch, Faces, HeldOut, Sources, held_out, make_batch
+from .fwa_data import Batch, Faces, HeldOut, Sources, held_out, make_batch
 from .loop import step_seed
 
 GRAPH, REPORT = "fwa-lite.onnx", "held-out.json"
@@ -76,7 +77,7 @@ class FwaTraining:
     ) -> None:
         self.settings, self.device = settings, torch.device(device)
         torch.manual_seed(settings.seed)
-        self.network = start(settings).to(self.device, memory_format=torch.channels_last)
+        self.network = start(settings).to(self.device).to(memory_format=torch.channels_last)
         self.network.freeze(settings.frozen)
         matrices = [p for p in self.network.parameters() if p.requires_grad and p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.requires_grad and p.ndim <= 1]
@@ -116,8 +117,11 @@ class FwaTraining:
         return {"total": loss.item(), "right": right.item()}
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"network": self.network, "optimizer": self.optimizer, "average": self.average}
-        return {name: part.state_dict() for name, part in parts.items()}
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])

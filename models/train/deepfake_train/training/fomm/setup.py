@@ -62,7 +62,7 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
         model = renewed(model, run.renew)
     sources, held_out = _data(run, device)
     training = FommTraining(model, sources, held_out, run.options, perceptual, began)
-    settings = {
+    settings: dict[str, Any] = {
         "model": dataclasses.asdict(model.config),
         "options": dataclasses.asdict(run.options),
         "size": run.size,
@@ -155,7 +155,7 @@ def _perceptual(run: FommRun, device: torch.device) -> Vgg16 | None:
         return None
     losses = run.options.losses
     network = Vgg16(run.vgg, max(losses.depth, losses.part_depth))
-    return network.to(device=device, memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _data(run: FommRun, device: torch.device) -> tuple[list[tuple[PairSource, float]], Pairs]:

@@ -64,10 +64,15 @@ def read_stills(path: Path, part: str) -> Stills:
                 raise ValueError(f"{path}: portrait {index} is not {size}x{size}")
             pictures[row] = picture[..., ::-1].transpose(2, 0, 1)
         points = pack["lm"][chosen].astype(np.float32) / POINT_UNITS - POINT_OFFSET
+        scale, rotation, shift = (
+            torch.from_numpy(pack[name][chosen].astype(np.float32)) for name in ("s", "R", "t")
+        )
         return Stills(
             torch.from_numpy(pictures),
             torch.from_numpy(points),
-            *(torch.from_numpy(pack[name][chosen].astype(np.float32)) for name in ("s", "R", "t")),
+            scale,
+            rotation,
+            shift,
             torch.from_numpy(pack["euler"][chosen, :2].astype(np.float32)),
             torch.from_numpy(pack["tri"].astype(np.int64)),
         )

@@ -269,8 +269,11 @@ def _meet(own: Tensor, moved: Tensor) -> Tensor:
     Where they are nearer than that in the portrait itself (``own``), they may stay as near.
     """
     moved = moved.clone()
-    ends = slice(1, -1)  # the corners are the same point above and below
-    lines = [(INNER_LIP_UPPER[ends], INNER_LIP_LOWER[ends]), *zip(UPPER_LIDS, LOWER_LIDS, strict=True)]
+    lines: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+        # the corners are the same point above and below
+        (INNER_LIP_UPPER[1:-1], INNER_LIP_LOWER[1:-1]),
+        *zip(UPPER_LIDS, LOWER_LIDS, strict=True),
+    ]
     for upper, lower in lines:
         top, bottom = moved[:, list(upper), 1], moved[:, list(lower), 1]
         least = (own[:, list(lower), 1] - own[:, list(upper), 1]).clamp(max=LEAST_GAP)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ...checkpoint import load_fomm
 from ...fomm import ConvBlock, Fomm
@@ -14,7 +15,7 @@ from ...fomm import ConvBlock, Fomm
 
 def save_fomm(model: Fomm, path: Path) -> None:
     """Writes the weights in half precision, in the published key layout, as ``load_fomm`` reads them."""
-    parts = {"kp_detector": model.keypoint_detector, "generator": model.generator}
+    parts: dict[str, nn.Module] = {"kp_detector": model.keypoint_detector, "generator": model.generator}
     torch.save(
         {
             name: {

@@ -65,7 +65,7 @@ class X2FaceTraining:
         """``face`` are the points [468, 2] of the embedded face, in [-1, 1]."""
         torch.manual_seed(recipe.seed)
         # this memory format makes convolutions up to twice as fast, on CPUs too
-        self.model = X2Face(config).to(device=device, memory_format=torch.channels_last)
+        self.model = X2Face(config).to(device).to(memory_format=torch.channels_last)
         self._recipe, self._people, self._device = recipe, people, device
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.5, 0.999))
         self._average = AveragedWeights(self.model, recipe.decay)
