@@ -306,3 +306,31 @@ def test_blended_weights_lie_between(tmp_path: Path) -> None:
     ):
         wanted = weight(first) + part * (weight(second) - weight(first))
         torch.testing.assert_close(weight(made), wanted, atol=1e-3, rtol=0)
+
+
+def test_key_points_that_are_kept_are_not_blended(tmp_path: Path) -> None:
+    models = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        models.append(Fomm(PRESETS["tiny"]))
+        save_fomm(models[-1], tmp_path / f"{seed}.pt")
+    files = ("blend", str(tmp_path / "1.pt"), str(tmp_path / "2.pt"), "--out", str(tmp_path / "3.pt"))
+    main([*files, "--motion", "1", "--keep", "1"])
+    first, second, made = (load_fomm(tmp_path / f"{name}.pt", align_corners=True) for name in (1, 2, 3))
+    # of three key-points the second: its heat, its frame, its part of the mask, and what reads it
+    for weight, place in (
+        (lambda model: model.keypoint_detector.kp.bias, 1),
+        (lambda model: model.keypoint_detector.jacobian.weight, slice(4, 8)),
+        (lambda model: model.generator.dense_motion_network.mask.weight, 2),
+        (
+            lambda model: model.generator.dense_motion_network.hourglass.encoder.down_blocks[
+                0
+            ].conv.weight.transpose(0, 1),
+            slice(8, 12),
+        ),
+    ):
+        wanted = weight(second).clone()
+        wanted[place] = weight(first)[place]
+        torch.testing.assert_close(weight(made), wanted, atol=0, rtol=0)
+    with pytest.raises(ValueError, match="key-points are 0 to 2, and 3 is none of them"):
+        main([*files, "--keep", "3"])

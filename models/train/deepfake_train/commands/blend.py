@@ -17,6 +17,7 @@ def _blend(arguments: argparse.Namespace) -> None:
         arguments.out,
         motion=arguments.motion,
         painter=arguments.painter,
+        kept=arguments.keep,
     )
 
 
@@ -30,4 +31,13 @@ def add(commands: Commands) -> None:
         "--motion", type=float, default=0.5, help="how far to go, 0..1, in what finds and moves"
     )
     blend.add_argument("--painter", type=float, default=0.5, help="and in what encodes and paints")
+    blend.add_argument(
+        "--keep",
+        type=int,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEYPOINT",
+        help="key-points that stay those of START: the ones that were begun anew (train fomm --renew)",
+    )
     blend.set_defaults(run=_blend)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...checkpoint import load_fomm
 from ...fomm import ConvBlock, Fomm
@@ -38,32 +39,47 @@ def renewed(model: Fomm, keypoints: Sequence[int]) -> Fomm:
     """
     made = copy.deepcopy(model)
     detector, motion = made.keypoint_detector, made.generator.dense_motion_network
-    first = motion.hourglass.encoder.down_blocks[0]
-    assert isinstance(first, ConvBlock)
-    inputs = first.conv.in_channels
+    inputs = _first(made).in_channels
     with torch.no_grad():
         for number in keypoints:
-            frame = slice(4 * number, 4 * number + 4)
-            for layer, rows in ((detector.kp, number), (detector.jacobian, frame), (motion.mask, number + 1)):
-                assert layer.bias is not None
-                layer.weight[rows] = 0
-                layer.bias[rows] = 0
+            for parameter, place in _own(made, number):
+                parameter[place] = 0
             assert detector.jacobian.bias is not None
-            detector.jacobian.bias[frame] = torch.eye(2).flatten()
-            # the hourglass reads a map and a small picture of each candidate, the background's first, and
-            # passes them on behind its own features
+            detector.jacobian.bias[4 * number : 4 * number + 4] = torch.eye(2).flatten()
+            # the hourglass passes on what it reads behind its own features
             channels = torch.arange(4 * number + 4, 4 * number + 8)
-            first.conv.weight[:, channels] = 0
             for layer in (motion.mask, motion.occlusion):
                 layer.weight[:, layer.in_channels - inputs + channels] = 0
     return made
 
 
-def blended(first: Fomm, second: Fomm, *, motion: float, painter: float) -> Fomm:
+def _first(model: Fomm) -> nn.Conv2d:
+    """What reads a map and a small picture of each candidate, the background's first."""
+    block = model.generator.dense_motion_network.hourglass.encoder.down_blocks[0]
+    assert isinstance(block, ConvBlock)
+    return block.conv
+
+
+def _own(model: Fomm, keypoint: int) -> list[tuple[Tensor, Any]]:
+    """Parameters, with the places in them, that make a key-point, its frame and its part of the mask, and
+    those that read it first."""
+    detector, motion = model.keypoint_detector, model.generator.dense_motion_network
+    frame, candidate = slice(4 * keypoint, 4 * keypoint + 4), keypoint + 1
+    rows = ((detector.kp, keypoint), (detector.jacobian, frame), (motion.mask, candidate))
+    places: list[tuple[Tensor, Any]] = []
+    for layer, place in rows:
+        assert layer.bias is not None
+        places += [(layer.weight, place), (layer.bias, place)]
+    channels = slice(4 * candidate, 4 * candidate + 4)
+    return [*places, (_first(model).weight, (slice(None), channels))]
+
+
+def blended(first: Fomm, second: Fomm, *, motion: float, painter: float, kept: Sequence[int] = ()) -> Fomm:
     """A model part of the way from one to another: ``motion`` in finding and moving, ``painter`` in the rest.
 
     Sensible between weights and what was fine-tuned from them, for what is lost by a short training is often
-    won back before what was gained is.
+    won back before what was gained is. The key-points ``kept``, by number, stay those of the first model:
+    half way between two places that mean something lies one that means nothing.
     """
     if first.config != second.config:
         raise ValueError(f"models of different widths: {first.config} and {second.config}")
@@ -76,10 +92,20 @@ def blended(first: Fomm, second: Fomm, *, motion: float, painter: float) -> Fomm
             part = motion if moves else painter
             state[key] = torch.lerp(start[key], tensor, part) if tensor.is_floating_point() else tensor
         getattr(model, name).load_state_dict(state)
+    with torch.no_grad():
+        for number in kept:
+            for (parameter, place), (before, _) in zip(_own(model, number), _own(first, number), strict=True):
+                parameter[place] = before[place]
     return model
 
 
-def blend_files(first: Path, second: Path, out: Path, *, motion: float, painter: float) -> None:
+def blend_files(
+    first: Path, second: Path, out: Path, *, motion: float, painter: float, kept: Sequence[int] = ()
+) -> None:
     """The same of checkpoints; ``align_corners`` leaves no trace in them and does not matter here."""
-    models = (load_fomm(path, align_corners=True) for path in (first, second))
-    save_fomm(blended(*models, motion=motion, painter=painter), out)
+    start, tuned = (load_fomm(path, align_corners=True) for path in (first, second))
+    if missing := [number for number in kept if not 0 <= number < start.config.keypoints]:
+        raise ValueError(
+            f"key-points are 0 to {start.config.keypoints - 1}, and {missing[0]} is none of them"
+        )
+    save_fomm(blended(start, tuned, motion=motion, painter=painter, kept=kept), out)
