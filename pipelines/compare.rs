@@ -17,7 +17,8 @@ use deepfake_models::{manifest::Kind, zoo};
 use gst::prelude::*;
 use gst_app::AppSrc;
 use playing::{
-    launch, panel_width, play, set, stage_times, static_pad, when_decoded, Output, Pass, Result, PANEL,
+    launch, panel_width, play, portrait_panel, set, stage_times, static_pad, when_decoded, Output, Pass,
+    Result, PANEL,
 };
 
 /// Height of the line of names above the pictures, in pixels.
@@ -123,22 +124,20 @@ fn check_kinds(models: &[String; 2]) -> Result<()> {
 }
 
 fn compare(arguments: &Arguments, out: &Path) -> Result<Pass> {
-    let sides = format!("width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
-    let panel = format!("video/x-raw,format=I420,{sides}");
-    // Not I420: that of JPEG has another range of values than that of videos, and the compositor takes one for the other.
-    let source = format!("video/x-raw,format=RGB,{sides}");
+    let panel = format!("video/x-raw,format=I420,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
     let animated = |element: &str, number: usize| {
         format!("driving. ! queue ! fomreenact name={element} ! {panel} ! queue ! sides.sink_{number} ")
     };
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
          deinterlace name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
-         filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! {source} ! sides.sink_0 \
+         {} \
          driving. ! queue max-size-time=0 max-size-bytes=0 ! videoscale ! video/x-raw,height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_1 \
          {}{} \
          appsrc name=names format=time ! videoconvert ! sides.sink_4 \
          compositor name=sides background=black sink_0::repeat-after-eos=true sink_4::repeat-after-eos=true ! \
            video/x-raw,format=I420 ! queue ! x264enc speed-preset=veryfast bitrate=5000 ! h264parse ! mp4mux name=muxer ! filesink name=file",
+        portrait_panel("sink_0"),
         animated(ELEMENTS[0], 2),
         animated(ELEMENTS[1], 3)
     ))?;

@@ -20,7 +20,8 @@ use std::{
 
 use gst::prelude::*;
 use playing::{
-    launch, panel_width, play, set, stage_times, static_pad, when_decoded, Output, Pass, Result, PANEL,
+    launch, panel_width, play, portrait_panel, set, stage_times, static_pad, when_decoded, Output, Pass,
+    Result, PANEL,
 };
 
 struct Arguments {
@@ -111,19 +112,17 @@ pub fn run(words: impl Iterator<Item = OsString>) -> Result<()> {
 
 fn reenact(arguments: &Arguments, outputs: &Outputs) -> Result<Pass> {
     let encoder = "x264enc speed-preset=veryfast bitrate=2500 ! h264parse ! mp4mux";
-    // The portrait is RGB: I420 of JPEG has another range of values than that of videos, and the compositor takes one for
-    // the other.
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
          deinterlace name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
          driving. ! queue max-size-time=0 max-size-bytes=0 ! videoscale ! video/x-raw,height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_0 \
-         filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! \
-           video/x-raw,format=RGB,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_1 \
+         {} \
          driving. ! queue ! fomreenact name=reenact ! video/x-raw,format=I420,width={PANEL},height={PANEL} ! tee name=result \
          result. ! queue ! sides.sink_2 \
          result. ! queue ! {encoder} ! filesink name=reenacted \
          compositor name=sides sink_1::repeat-after-eos=true ! video/x-raw,format=I420 ! queue ! x264enc speed-preset=veryfast bitrate=4000 ! \
-           h264parse ! mp4mux name=muxer ! filesink name=file"
+           h264parse ! mp4mux name=muxer ! filesink name=file",
+        portrait_panel("sink_1")
     ))?;
     set(&pipeline, "driver", "location", &arguments.driver)?;
     set(&pipeline, "portrait", "location", &arguments.portrait)?;

@@ -103,6 +103,13 @@ pub fn launch(description: &str) -> Result<gst::Pipeline> {
     element.downcast().map_err(|_| "not a pipeline".into())
 }
 
+/// The part of a pipeline that shows the picture in the file of `portrait`, a square, as a panel of the compositor `sides`.
+pub fn portrait_panel(pad: &str) -> String {
+    // Not I420: that of JPEG has another range of values than that of videos, and the compositor takes one for the other.
+    let caps = format!("video/x-raw,format=RGB,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
+    format!("filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! {caps} ! sides.{pad} ")
+}
+
 /// Sets a property of the element of that name to a path.
 pub fn set(pipeline: &gst::Pipeline, element: &str, property: &str, path: &Path) -> Result<()> {
     let element = pipeline.by_name(element).ok_or_else(|| format!("no element '{element}'"))?;

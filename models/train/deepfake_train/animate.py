@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .faces import FaceFinder, Picture, Points, face_square, square
-from .manifest import read
+from .manifest import read_kind
 from .measure import session
 from .picture_file import read_picture
 from .video import frames
@@ -36,22 +36,6 @@ def relative_motion(source: Motion, driving: Motion, reference: Motion) -> Motio
     value = source.value + np.float32(scale) * (driving.value - reference.value)
     jacobian = driving.jacobian @ np.linalg.inv(reference.jacobian) @ source.jacobian
     return Motion(value.astype(np.float32), jacobian.astype(np.float32))
-
-
-class WrongKindError(ValueError):
-    """A model of the zoo is no such model as is asked for."""
-
-
-def read_kind(folder: Path, *kinds: str) -> dict[str, Any]:
-    """The manifest of a model of one of these kinds; raises ``WrongKindError`` for another one."""
-    manifest = read(folder)
-    found = manifest["model"]["kind"]
-    if found not in kinds:
-        wanted = " or ".join(f"'{kind}'" for kind in kinds)
-        raise WrongKindError(
-            f"{folder}: a model of kind {wanted} is wanted, and this is one of kind '{found}'"
-        )
-    return manifest
 
 
 class _MotionModel:

@@ -93,6 +93,22 @@ def read(folder: Path) -> dict[str, Any]:
     return tomllib.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
 
 
+class WrongKindError(ValueError):
+    """A model of the zoo is no such model as is asked for."""
+
+
+def read_kind(folder: Path, *kinds: str) -> dict[str, Any]:
+    """The manifest of a model of one of these kinds; raises ``WrongKindError`` for another one."""
+    manifest = read(folder)
+    found = manifest["model"]["kind"]
+    if found not in kinds:
+        wanted = " or ".join(f"'{kind}'" for kind in kinds)
+        raise WrongKindError(
+            f"{folder}: a model of kind {wanted} is wanted, and this is one of kind '{found}'"
+        )
+    return manifest
+
+
 def _table(header: str, content: Mapping[str, Any]) -> str:
     return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in content.items()), ""])
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .fomm import Fomm, FommConfig, Keypoints
+from .random_norms import norms_of, settle_norm, start_norms
 
 # standard deviations of what the last layers give, so that maps have peaks and the picture does not saturate
 HEAT_DEVIATION = 0.2  # before the division by the temperature
@@ -24,16 +25,8 @@ def random_fomm(config: FommConfig, seed: int) -> Fomm:
     model = Fomm(config)
     detector, generator = model.keypoint_detector, model.generator
     motion = generator.dense_motion_network
-    norms = [
-        module
-        for network in (detector, generator)
-        for module in network.modules()
-        if isinstance(module, nn.BatchNorm2d)
-    ]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.7, 1.3)
-        nn.init.normal_(norm.bias, std=0.2)
-        norm.momentum = 1.0  # of the running statistics: the last pictures count alone
+    norms = norms_of(detector, generator)
+    start_norms(norms)
     with torch.inference_mode():
         nn.init.normal_(detector.jacobian.weight, std=0.01)
         pictures = _pictures()
@@ -61,9 +54,7 @@ def random_fomm(config: FommConfig, seed: int) -> Fomm:
             for layer in layers:
                 _scale(layer, seen, deviation)
         for norm in norms:
-            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-            mean += 0.1 * variance.sqrt() * torch.randn_like(mean)
-            variance *= torch.empty_like(variance).uniform_(0.8, 1.25)
+            settle_norm(norm)
     return model
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .random_norms import norms_of, settle_norm, start_norms
 from .x2face import SIZE, UNet, X2Face, X2FaceConfig
 
 # Standard deviations of what the last layers give: pixels move by some 6, each for itself, and confidences
@@ -29,11 +30,7 @@ def random_x2face(config: X2FaceConfig, seed: int) -> X2Face:
     """A model whose batch norms hold, give or take some, the statistics of what they saw of noise."""
     torch.manual_seed(seed)
     model = X2Face(config)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.7, 1.3)
-        nn.init.normal_(norm.bias, std=0.2)
-        norm.momentum = 1.0  # of the running statistics: the last pictures count alone
+    start_norms(norms_of(model))
     with torch.inference_mode():
         pictures = smooth_pictures(PICTURES, detail=0.2)
         for network, deviations in (
@@ -51,12 +48,9 @@ def random_x2face(config: X2FaceConfig, seed: int) -> X2Face:
 
 
 def _settle(network: nn.Module) -> None:
-    """Moves the statistics a little away from what was seen, as those of a trained model are."""
     assert isinstance(network, UNet)
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-            # a channel that happened to be silent for these few pictures would be amplified beyond measure
-            variance.clamp_(min=0.3 * float(variance.mean()))
-            mean += 0.1 * variance.sqrt() * torch.randn_like(mean)
-            variance *= torch.empty_like(variance).uniform_(0.8, 1.25)
+    for norm in norms_of(network):
+        # a channel that happened to be silent for these few pictures would be amplified beyond measure
+        variance = norm.get_buffer("running_var")
+        variance.clamp_(min=0.3 * float(variance.mean()))
+        settle_norm(norm)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .random_norms import norms_of, settle_norm, start_norms
+
 SIZE = 224
 CLASSES = 2
 EXPANSION = 4
@@ -145,11 +147,8 @@ def random_resnet(config: ResNetConfig, seed: int) -> ResNet:
     """A network whose batch norms hold, give or take some, the statistics of noise; its logits differ."""
     torch.manual_seed(seed)
     model = ResNet(config)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.7, 1.3)
-        nn.init.normal_(norm.bias, std=0.2)
-        norm.momentum = 1.0  # of the running statistics: the last pictures count alone
+    norms = norms_of(model)
+    start_norms(norms)
     for unit in (module for module in model.modules() if isinstance(module, Bottleneck)):
         # Units that change their map as little as trained ones do: with more, rounding alone grows to 2e-4 in
         # the logits, and to compare implementations would say nothing.
@@ -161,9 +160,7 @@ def random_resnet(config: ResNetConfig, seed: int) -> ResNet:
         model(pictures)
         model.eval()
         for norm in norms:
-            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-            mean += 0.1 * variance.sqrt() * torch.randn_like(mean)
-            variance *= torch.empty_like(variance).uniform_(0.8, 1.25)
+            settle_norm(norm)
         logits = model(pictures)
         head.weight.mul_(1.5 / logits.std(0).mean())
         head.bias.sub_(model(pictures).mean(0))

@@ -20,7 +20,7 @@ import cv2
 from drawn_face import face as drawn_face
 
 from deepfake_train.__main__ import main
-from deepfake_train.animate import WrongKindError, X2FaceAnimator
+from deepfake_train.animate import X2FaceAnimator
 from deepfake_train.evaluation import cross, reenactment
 from deepfake_train.evaluation.clips import Clip, Frame, read_clip
 from deepfake_train.evaluation.compression import available, compress
@@ -32,7 +32,7 @@ from deepfake_train.evaluation.suspects import REAL, footage, generator, most_al
 from deepfake_train.faces import Box, FaceFinder, Mesh
 from deepfake_train.fakes import Face
 from deepfake_train.fakes.pack import write_pack
-from deepfake_train.manifest import read
+from deepfake_train.manifest import WrongKindError, read
 from deepfake_train.video import frames
 
 ROOT = Path(__file__).resolve().parents[3]

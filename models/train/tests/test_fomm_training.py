@@ -286,19 +286,19 @@ def test_the_command_begins_key_points_anew_and_tells_the_idle_ones(
     assert "% that move with key-point 0: " in capsys.readouterr().out
 
 
-def test_blended_weights_lie_between(tmp_path: Path) -> None:
-    models = []
-    for seed in (1, 2):
+def _blend(folder: Path, *options: str) -> tuple[Fomm, Fomm, Fomm]:
+    """Two random models, and what the command makes of them."""
+    files = [folder / f"{name}.pt" for name in (1, 2, 3)]
+    for seed, file in enumerate(files[:2], 1):
         torch.manual_seed(seed)
-        models.append(Fomm(PRESETS["tiny"]))
-        save_fomm(models[-1], tmp_path / f"{seed}.pt")
-    main(
-        [
-            *("blend", str(tmp_path / "1.pt"), str(tmp_path / "2.pt"), "--out", str(tmp_path / "3.pt")),
-            *("--motion", "0.25", "--painter", "1"),
-        ]
-    )
-    first, second, made = (load_fomm(tmp_path / f"{name}.pt", align_corners=True) for name in (1, 2, 3))
+        save_fomm(Fomm(PRESETS["tiny"]), file)
+    main(["blend", str(files[0]), str(files[1]), "--out", str(files[2]), *options])
+    first, second, made = (load_fomm(file, align_corners=True) for file in files)
+    return first, second, made
+
+
+def test_blended_weights_lie_between(tmp_path: Path) -> None:
+    first, second, made = _blend(tmp_path, "--motion", "0.25", "--painter", "1")
     for weight, part in (
         (lambda model: model.keypoint_detector.kp.weight, 0.25),
         (lambda model: model.generator.dense_motion_network.mask.weight, 0.25),
@@ -309,14 +309,7 @@ def test_blended_weights_lie_between(tmp_path: Path) -> None:
 
 
 def test_key_points_that_are_kept_are_not_blended(tmp_path: Path) -> None:
-    models = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        models.append(Fomm(PRESETS["tiny"]))
-        save_fomm(models[-1], tmp_path / f"{seed}.pt")
-    files = ("blend", str(tmp_path / "1.pt"), str(tmp_path / "2.pt"), "--out", str(tmp_path / "3.pt"))
-    main([*files, "--motion", "1", "--keep", "1"])
-    first, second, made = (load_fomm(tmp_path / f"{name}.pt", align_corners=True) for name in (1, 2, 3))
+    first, second, made = _blend(tmp_path, "--motion", "1", "--keep", "1")
     # of three key-points the second: its heat, its frame, its part of the mask, and what reads it
     for weight, place in (
         (lambda model: model.keypoint_detector.kp.bias, 1),
@@ -333,4 +326,4 @@ def test_key_points_that_are_kept_are_not_blended(tmp_path: Path) -> None:
         wanted[place] = weight(first)[place]
         torch.testing.assert_close(weight(made), wanted, atol=0, rtol=0)
     with pytest.raises(ValueError, match="key-points are 0 to 2, and 3 is none of them"):
-        main([*files, "--keep", "3"])
+        _blend(tmp_path, "--keep", "3")

@@ -13,7 +13,7 @@ cv2 = pytest.importorskip("cv2", reason="OpenCV is only in the training environm
 from drawn_face import MIDDLE, SIDE, face  # noqa: E402
 
 from deepfake_train.__main__ import main  # noqa: E402
-from deepfake_train.animate import Motion, WrongKindError  # noqa: E402
+from deepfake_train.animate import Motion  # noqa: E402
 from deepfake_train.evaluation.compression import available  # noqa: E402
 from deepfake_train.faces import Picture, Points  # noqa: E402
 from deepfake_train.fakes.collect import MARGIN, collect, cut_out  # noqa: E402
@@ -22,6 +22,7 @@ from deepfake_train.fakes.pack import Face, Pack, write_pack  # noqa: E402
 from deepfake_train.fakes.prepared import REAL, pairs, resized, through_h264  # noqa: E402
 from deepfake_train.fakes.prepared import prepare as prepare_pairs  # noqa: E402
 from deepfake_train.fakes.reenacted import FAMILY, Driver, paste, prepare, read_drivers  # noqa: E402
+from deepfake_train.manifest import WrongKindError  # noqa: E402
 
 
 class StillAnimator:

@@ -10,18 +10,8 @@ from . import Commands
 from .numbers import positive
 
 LOSSES = (
-    *(
-        "perceptual",
-        "parts",
-        "picture",
-        "part_picture",
-        "detail",
-        "structure",
-        "flow",
-        "gaps",
-        "turns",
-        "warp",
-    ),
+    *("perceptual", "parts", "picture", "part_picture", "detail", "structure"),
+    *("flow", "gaps", "turns", "warp"),
     *("equivariance", "frames", "keypoints", "heat", "keep", "adversarial", "features"),
 )
 

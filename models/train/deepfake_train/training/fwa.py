@@ -29,6 +29,7 @@ from .averaging import AveragedWeights
 from .calibration import calibrate, sigmoid
 from .fwa_data import Batch, Faces, HeldOut, Sources, held_out, make_batch
 from .loop import step_seed
+from .placement import placed
 
 GRAPH, REPORT = "fwa-lite.onnx", "held-out.json"
 AHEAD = 3
@@ -77,7 +78,7 @@ class FwaTraining:
     ) -> None:
         self.settings, self.device = settings, torch.device(device)
         torch.manual_seed(settings.seed)
-        self.network = start(settings).to(self.device).to(memory_format=torch.channels_last)
+        self.network = placed(start(settings), self.device)
         self.network.freeze(settings.frozen)
         matrices = [p for p in self.network.parameters() if p.requires_grad and p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.requires_grad and p.ndim <= 1]

@@ -17,6 +17,7 @@ from ...fomm import PRESETS, Fomm
 from ..clips import all_clips, clip_names
 from ..landmarks import POINTS
 from ..loop import step_seed
+from ..placement import placed
 from .clips import ClipPairs, claim_views, write_views
 from .expressions import Expressions
 from .pairs import Pairs, PairSource
@@ -154,8 +155,7 @@ def _perceptual(run: FommRun, device: torch.device) -> Vgg16 | None:
     if not _on_features(run) or run.vgg is None:
         return None
     losses = run.options.losses
-    network = Vgg16(run.vgg, max(losses.depth, losses.part_depth))
-    return network.to(device).to(memory_format=torch.channels_last)
+    return placed(Vgg16(run.vgg, max(losses.depth, losses.part_depth)), device)
 
 
 def _data(run: FommRun, device: torch.device) -> tuple[list[tuple[PairSource, float]], Pairs]:

@@ -18,6 +18,7 @@ from ...fomm import Fomm, Generator, KeypointDetector, Keypoints
 from ..averaging import AveragedWeights
 from ..landmarks import POINTS
 from ..loop import step_seed
+from ..placement import placed
 from .adversary import (
     Judgement,
     PatchDiscriminator,
@@ -70,6 +71,10 @@ class FommOptions:
     frozen_norms: bool = False
     """Batch norms keep their statistics, so that what is trained is what will be used; for fine-tuning."""
 
+    def keeps_keypoints(self) -> bool:
+        """Whether key-points stay where they are."""
+        return self.frozen_detector or self.frozen_motion
+
 
 @dataclass(frozen=True)
 class Renewed:
@@ -108,8 +113,8 @@ class FommTraining:
         self.device = held_out.source.device
         self._held_out = held_out
         self._sources = list(zip([s for s, _ in sources], _shares(sources, options.batch), strict=True))
-        self.detector = _placed(model.keypoint_detector, self.device)
-        self.generator = _placed(model.generator, self.device)
+        self.detector = placed(model.keypoint_detector, self.device)
+        self.generator = placed(model.generator, self.device)
         self._config = model.config
         self._networks: dict[str, nn.Module] = {"kp_detector": self.detector, "generator": self.generator}
         parameters = _trained(self.detector, self.generator, options)
@@ -128,10 +133,10 @@ class FommTraining:
             # its first weights too come from the seed of the run
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(step_seed(options.seed, 0, "discriminator"))
-                self.discriminator = _placed(PatchDiscriminator(), self.device)
+                self.discriminator = placed(PatchDiscriminator(), self.device)
             self._networks["discriminator"] = self.discriminator
             self._optimizers["discriminator"] = torch.optim.Adam(self.discriminator.parameters(), betas=BETAS)
-        self._known = None if renewed is None else _placed(renewed.known.eval(), self.device)
+        self._known = None if renewed is None else placed(renewed.known.eval(), self.device)
         self._kept = [] if renewed is None else renewed.kept(model.config.keypoints)
         self._point_weights = point_weights(options.losses.part_emphasis, self.device)
 
@@ -146,7 +151,7 @@ class FommTraining:
         pairs = augmented(mixed(self._sources, generator), generator, mirrored=mirrored)
         for network in self._networks.values():
             network.train()
-        if self.options.frozen_detector or self.options.frozen_motion:
+        if self.options.keeps_keypoints():
             self.detector.eval()
         if self.options.frozen_motion:
             self.generator.dense_motion_network.eval()
@@ -351,14 +356,12 @@ class FommTraining:
 def _trained(detector: nn.Module, generator: Generator, options: FommOptions) -> list[nn.Parameter]:
     """What the options leave to be trained."""
     motion = generator.dense_motion_network
-    trained: list[nn.Module] = [motion if options.frozen_painter else generator]
-    if not (options.frozen_detector or options.frozen_motion):
+    trained: list[nn.Module] = [motion] if options.frozen_painter else [*generator.children()]
+    if options.frozen_motion:
+        trained = [motion.occlusion if network is motion else network for network in trained]
+    if not options.keeps_keypoints():
         trained.append(detector)
-    parameters = [parameter for network in trained for parameter in network.parameters()]
-    if not options.frozen_motion:
-        return parameters
-    kept = {id(p) for p in motion.parameters()} - {id(p) for p in motion.occlusion.parameters()}
-    return [parameter for parameter in parameters if id(parameter) not in kept]
+    return [parameter for network in trained for parameter in network.parameters()]
 
 
 def _shares(sources: Sequence[tuple[PairSource, float]], batch: int) -> list[int]:
@@ -369,10 +372,6 @@ def _shares(sources: Sequence[tuple[PairSource, float]], batch: int) -> list[int
         reached += share / total
         edges.append(round(reached * batch))
     return [b - a for a, b in itertools.pairwise(edges)]
-
-
-def _placed(network: Any, device: torch.device) -> Any:  # noqa: ANN401 - the network that was given
-    return network.to(device=device, memory_format=torch.channels_last)
 
 
 def _channels_last(pictures: Tensor) -> Tensor:
