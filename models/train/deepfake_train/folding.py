@@ -13,6 +13,10 @@ BATCH_NORM_EPSILON = 1e-5
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 
+# Which of the two low-resolution pixels each tap of a row falls on, by phase of the output: row 2P-1 has its
+# centre tap on the upper of the two, row 2P on the lower.
+_TAPS = np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]], dtype=np.float64)
+
 
 def batch_norm_affine(tensors: Tensors, prefix: str) -> tuple[Array, Array]:
     """(scale, shift) per channel of a batch norm in inference."""
@@ -41,9 +45,14 @@ def upsampling_phases(weight: Array) -> Array:
     outputs, inputs, height, width = weight.shape
     if (height, width) != (3, 3):
         raise ValueError(f"only 3x3 kernels can be split into phases, not {height}x{width}")
-    # row 2P-1 has its centre tap on the upper of the two pixels, row 2P on the lower
-    taps = np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]], dtype=np.float64)
-    return np.einsum("pay,qbx,oiyx->pqoiab", taps, taps, weight).reshape(4 * outputs, inputs, 2, 2)
+    return np.einsum("pay,qbx,oiyx->pqoiab", _TAPS, _TAPS, weight).reshape(4 * outputs, inputs, 2, 2)
+
+
+def from_upsampling_phases(kernels: Array) -> Array:
+    """The 3x3 convolution that ``upsampling_phases`` was given."""
+    outputs, inputs = kernels.shape[0] // 4, kernels.shape[1]
+    taps = np.linalg.pinv(_TAPS.reshape(4, 3)).reshape(3, 2, 2)
+    return np.einsum("ypa,xqb,pqoiab->oiyx", taps, taps, kernels.reshape(2, 2, outputs, inputs, 2, 2))
 
 
 def phase_mask(cells: int) -> Array:
@@ -72,6 +81,15 @@ def phase_kernel(weight: Array) -> Array:
             taps[a, (a + k) % 2, (a + k) // 2, k] = 1.0
     kernel = np.einsum("apsy,bqtx,oiyx->abopqist", taps, taps, weight, optimize=True)
     return kernel.reshape(4 * outputs, 4 * inputs, cells, cells)
+
+
+def from_phase_kernel(kernel: Array) -> Array:
+    """The odd-sized convolution that ``phase_kernel`` was given."""
+    outputs, inputs, cells = kernel.shape[0] // 4, kernel.shape[1] // 4, kernel.shape[2]
+    # the first of the four output pixels reads every tap once: tap k is phase k % 2 of cell k // 2
+    first = kernel[:outputs].reshape(outputs, 2, 2, inputs, cells, cells)
+    taps = first.transpose(0, 3, 4, 1, 5, 2).reshape(outputs, inputs, 2 * cells, 2 * cells)
+    return taps[:, :, :-1, :-1]
 
 
 def separate(kernel: Array) -> tuple[Array, Array]:

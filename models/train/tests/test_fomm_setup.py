@@ -19,7 +19,8 @@ import cv2  # noqa: E402
 from fomm_faces import SIDE, NoExpressions, position_stills  # noqa: E402
 
 from deepfake_train.__main__ import main  # noqa: E402
-from deepfake_train.fomm import PRESETS, Fomm  # noqa: E402
+from deepfake_train.fomm import PRESETS  # noqa: E402
+from deepfake_train.random_fomm import random_fomm  # noqa: E402
 from deepfake_train.training.clips import FRAMES, NoClipsError, all_clips  # noqa: E402
 from deepfake_train.training.fomm import clips as clips_module  # noqa: E402
 from deepfake_train.training.fomm import setup  # noqa: E402
@@ -236,7 +237,7 @@ def test_what_is_frozen_is_not_asked_to_change(run: FommRun, change: dict[str, b
 
 def test_key_points_are_begun_anew(run: FommRun, tmp_path: Path) -> None:
     start = tmp_path / "start.pt"
-    save_fomm(Fomm(PRESETS["tiny"]), start)
+    save_fomm(random_fomm(PRESETS["tiny"], 0), start)
     training, settings = prepare(replace(run, start=start, renew=(2, 1, 2)))
     assert settings["renew"] == [1, 2]
     assert not training.detector.kp.weight[1:].any()

@@ -22,6 +22,7 @@ from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.checkpoint import load_fomm  # noqa: E402
 from deepfake_train.convert_fomm import fomm_graphs  # noqa: E402
 from deepfake_train.fomm import PRESETS, Fomm, Keypoints  # noqa: E402
+from deepfake_train.random_fomm import random_fomm  # noqa: E402
 from deepfake_train.training.fomm import trainer  # noqa: E402
 from deepfake_train.training.fomm.clips import write_views  # noqa: E402
 from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
@@ -273,7 +274,7 @@ def test_the_command_begins_key_points_anew_and_tells_the_idle_ones(
 ) -> None:
     synthesis = PairSynthesis(position_stills(2), NoExpressions(), SIZE, grid=16)
     list(write_views(synthesis, tmp_path / "clips", pairs=2, seed=0))
-    save_fomm(Fomm(PRESETS["tiny"]), tmp_path / "start.pt")
+    save_fomm(random_fomm(PRESETS["tiny"], 0), tmp_path / "start.pt")
     main(
         [
             *("train", "fomm", "--out", str(tmp_path / "run"), "--preset", "tiny", "--size", str(SIZE)),

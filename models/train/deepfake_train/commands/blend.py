@@ -24,7 +24,7 @@ def _blend(arguments: argparse.Namespace) -> None:
 def add(commands: Commands) -> None:
     """Adds ``blend``."""
     blend = commands.add_parser("blend", help="weights between a motion model and what was tuned from it")
-    blend.add_argument("start", type=Path, help="weights that were given to train fomm --start")
+    blend.add_argument("start", type=Path, help="what was given to train fomm --start")
     blend.add_argument("tuned", type=Path, help="weights that it wrote (fomm-fp16.pt)")
     blend.add_argument("--out", type=Path, required=True)
     blend.add_argument(

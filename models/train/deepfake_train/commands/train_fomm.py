@@ -114,7 +114,11 @@ def add(kinds: Commands) -> None:
     )
     fomm.add_argument("--out", type=Path, required=True, help="run folder")
     fomm.add_argument("--preset", choices=("lite", "mid", "vox", "tiny"), default="lite", help="widths")
-    fomm.add_argument("--start", type=Path, help="weights to fine-tune; left out: random ones")
+    fomm.add_argument(
+        "--start",
+        type=Path,
+        help="to fine-tune: a checkpoint, or with --frozen-norms a folder of the zoo; left out: random",
+    )
     fomm.add_argument(
         "--renew",
         type=int,

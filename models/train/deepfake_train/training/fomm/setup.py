@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from ...checkpoint import load_fomm
 from ...fomm import PRESETS, Fomm
+from ...manifest import FILE_NAME
+from ...unfolding import norms_do_nothing
 from ..clips import all_clips, clip_names
 from ..landmarks import POINTS
 from ..loop import step_seed
@@ -25,7 +26,7 @@ from .perceptual import Vgg16
 from .stills import read_stills
 from .synthesis import PairSynthesis
 from .trainer import FommOptions, FommTraining, Renewed
-from .weights import renewed
+from .weights import read_fomm, renewed
 
 SHOWN = 8
 """Pairs on a sample sheet."""
@@ -208,16 +209,23 @@ def _kept_views(run: FommRun, synthesis: PairSynthesis, root: Path) -> ClipPairs
 def _model(run: FommRun) -> Fomm:
     config = PRESETS[run.preset]
     if run.start is not None:
-        model = load_fomm(run.start, align_corners=config.align_corners)
+        model = read_fomm(run.start, align_corners=config.align_corners)
         if model.config != config:
             raise SystemExit(f"{run.start} is not of the widths '{run.preset}' but {model.config}")
+        if norms_do_nothing(model) and not run.options.frozen_norms:
+            raise SystemExit(
+                f"{run.start}: the batch norms were folded into the convolutions and have no statistics any "
+                "more, so they have to stay as they are: --frozen-norms"
+            )
         return model
     torch.manual_seed(step_seed(run.options.seed, 0, "weights"))
     return Fomm(config)
 
 
 def _digest(path: Path | None) -> str | None:
-    """What tells a file from another one of the same name."""
+    """What tells a file, or a model of the zoo, from another one of the same name."""
     if path is None:
         return None
+    if path.is_dir():
+        path /= FILE_NAME  # has the digests of the others
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

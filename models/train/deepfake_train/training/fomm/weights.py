@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...checkpoint import load_fomm
 from ...fomm import ConvBlock, Fomm
+from ...unfolding import norms_do_nothing, unfolded_fomm
 
 
 def save_fomm(model: Fomm, path: Path) -> None:
@@ -27,6 +28,11 @@ def save_fomm(model: Fomm, path: Path) -> None:
         },
         path,
     )
+
+
+def read_fomm(path: Path, *, align_corners: bool) -> Fomm:
+    """A model to begin with: of a checkpoint, or of a folder of the zoo, whose norms do nothing then."""
+    return unfolded_fomm(path) if path.is_dir() else load_fomm(path, align_corners=align_corners)
 
 
 def renewed(model: Fomm, keypoints: Sequence[int]) -> Fomm:
@@ -102,8 +108,13 @@ def blended(first: Fomm, second: Fomm, *, motion: float, painter: float, kept: S
 def blend_files(
     first: Path, second: Path, out: Path, *, motion: float, painter: float, kept: Sequence[int] = ()
 ) -> None:
-    """The same of checkpoints; ``align_corners`` leaves no trace in them and does not matter here."""
-    start, tuned = (load_fomm(path, align_corners=True) for path in (first, second))
+    """The same of what `read_fomm` reads; ``align_corners`` is not in a checkpoint and no matter here."""
+    start, tuned = (read_fomm(path, align_corners=True) for path in (first, second))
+    if norms_do_nothing(start) != norms_do_nothing(tuned):
+        raise ValueError(
+            f"{first} and {second}: only one of them has its batch norms folded into the convolutions, so "
+            "that there is nothing between the two; begin with what the training began with"
+        )
     if missing := [number for number in kept if not 0 <= number < start.config.keypoints]:
         raise ValueError(
             f"key-points are 0 to {start.config.keypoints - 1}, and {missing[0]} is none of them"
