@@ -18,7 +18,7 @@ use gst::prelude::*;
 use gst_app::AppSrc;
 use playing::{
     launch, panel_width, play, portrait_panel, set, stage_times, static_pad, when_decoded, Output, Pass,
-    Result, PANEL,
+    Result, I420, PANEL,
 };
 
 /// Height of the line of names above the pictures, in pixels.
@@ -130,7 +130,7 @@ fn compare(arguments: &Arguments, out: &Path) -> Result<Pass> {
     };
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
-         deinterlace name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
+         deinterlace name=video ! videoconvert ! {I420} ! tee name=driving \
          {} \
          driving. ! queue max-size-time=0 max-size-bytes=0 ! videoscale ! video/x-raw,height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_1 \
          {}{} \

@@ -21,7 +21,7 @@ use std::{
 use gst::prelude::*;
 use playing::{
     launch, panel_width, play, portrait_panel, set, stage_times, static_pad, when_decoded, Output, Pass,
-    Result, PANEL,
+    Result, I420, PANEL,
 };
 
 struct Arguments {
@@ -114,7 +114,7 @@ fn reenact(arguments: &Arguments, outputs: &Outputs) -> Result<Pass> {
     let encoder = "x264enc speed-preset=veryfast bitrate=2500 ! h264parse ! mp4mux";
     let pipeline = launch(&format!(
         "filesrc name=driver ! decodebin name=decoder \
-         deinterlace name=video ! videoconvert ! video/x-raw,format=I420 ! tee name=driving \
+         deinterlace name=video ! videoconvert ! {I420} ! tee name=driving \
          driving. ! queue max-size-time=0 max-size-bytes=0 ! videoscale ! video/x-raw,height={PANEL},pixel-aspect-ratio=1/1 ! sides.sink_0 \
          {} \
          driving. ! queue ! fomreenact name=reenact ! video/x-raw,format=I420,width={PANEL},height={PANEL} ! tee name=result \
@@ -163,7 +163,7 @@ fn detect(arguments: &Arguments, outputs: &Outputs) -> Result<Detection> {
     let clip = |index: usize| {
         let name = CLIPS[index];
         format!(
-            "filesrc name={name} ! decodebin ! deinterlace ! videoconvert ! video/x-raw,format=I420 ! deepfakedetect name=detect-{name} overlay=true ! \
+            "filesrc name={name} ! decodebin ! deinterlace ! videoconvert ! {I420} ! deepfakedetect name=detect-{name} overlay=true ! \
              videoconvert ! videoscale add-borders=true ! video/x-raw,format=I420,width=480,height={PANEL},pixel-aspect-ratio=1/1 ! \
              queue ! sides.sink_{index} "
         )

@@ -21,6 +21,10 @@ pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 /// Height of every picture in the side-by-side videos, in pixels.
 pub const PANEL: i32 = 360;
 
+/// I420 as videos have it. The compositor takes every I420 for that, so the full range of a webcam's JPEG has to be
+/// converted before, or contrast is too strong.
+pub const I420: &str = "video/x-raw,format=I420,colorimetry=(string){bt709,bt601}";
+
 /// How a pass went.
 pub struct Pass {
     pub frames: u64,
@@ -105,7 +109,7 @@ pub fn launch(description: &str) -> Result<gst::Pipeline> {
 
 /// The part of a pipeline that shows the picture in the file of `portrait`, a square, as a panel of the compositor `sides`.
 pub fn portrait_panel(pad: &str) -> String {
-    // Not I420: that of JPEG has another range of values than that of videos, and the compositor takes one for the other.
+    // RGB, which the compositor converts as it should; see also `I420`.
     let caps = format!("video/x-raw,format=RGB,width={PANEL},height={PANEL},pixel-aspect-ratio=1/1");
     format!("filesrc name=portrait ! decodebin ! videoconvert ! videoscale add-borders=true ! {caps} ! sides.{pad} ")
 }

@@ -222,6 +222,39 @@ fn compare_shows_source_driver_x2face_and_first_order_motion_in_this_order() {
     assert!(moved > ANOTHER, "the driver stands still, and a frame may be any other: {moved}");
 }
 
+/// As webcams send it: JPEG, whose values have another range than those of videos.
+fn write_full_range_clip(path: &Path) {
+    let description = format!(
+        "filesrc location=\"{}\" ! jpegdec ! imagefreeze num-buffers={FRAMES} ! videoconvert ! videoscale ! \
+         video/x-raw,format=I420,width=480,height=360,pixel-aspect-ratio=1/1,framerate=25/1 ! \
+         jpegenc quality=95 ! avimux ! filesink location=\"{}\"",
+        portrait().display(),
+        path.display()
+    );
+    assert_eq!(run_to_end(&description, Duration::from_secs(60)).error, None);
+}
+
+#[test]
+fn a_driver_of_full_range_is_shown_as_it_is() {
+    let (folder, driver) = folder_with("driver.avi", "");
+    write_full_range_clip(&driver);
+    let real = scaled(&decode(&driver), WIDTH).remove(0);
+    let out = folder.path().join("out");
+    run_demo(&driver, &out).unwrap();
+    let side_by_side = pictures(&decode(&out.join("reenact.mp4"))).remove(0);
+    let reenacted = pictures(&decode(&out.join("reenacted.mp4"))).remove(0);
+    let width = WIDTH as usize;
+    let panels = [&real, &source_panel(), &reenacted];
+    for (left, panel) in [0, width, width + playing::PANEL as usize].into_iter().zip(panels) {
+        let off = difference(&side_by_side, left, panel);
+        assert!(off < ENCODED, "the panel {left} columns from the left is off by {off}");
+    }
+    let compared = folder.path().join("out.mp4");
+    run_compare(&driver, &compared).unwrap();
+    let off = difference(&pictures(&decode(&compared))[0], playing::PANEL as usize, &real);
+    assert!(off < ENCODED, "the driver of the comparison is off by {off}");
+}
+
 #[test]
 fn a_model_of_another_kind_than_its_panel_is_refused() {
     let (folder, driver) = folder_with("driver.mp4", "");
