@@ -23,6 +23,7 @@ from deepfake_train.fakes.prepared import REAL, pairs, resized, through_h264  # 
 from deepfake_train.fakes.prepared import prepare as prepare_pairs  # noqa: E402
 from deepfake_train.fakes.reenacted import FAMILY, Driver, paste, prepare, read_drivers  # noqa: E402
 from deepfake_train.manifest import WrongKindError  # noqa: E402
+from deepfake_train.preparation.metadata import PreparationMismatchError  # noqa: E402
 
 
 class StillAnimator:
@@ -67,7 +68,7 @@ def made(count: int, finder: Finder | None = None) -> list:
     portraits = [face(seed) for seed in range(3)]
     animator = StillAnimator()
     drivers = [Driver("talker", [animator.motion(portrait.picture) for portrait in portraits])]
-    found = prepare(portraits, drivers, animator, finder or Finder(), 1, count, "train")
+    found = prepare(portraits, drivers, animator, finder or Finder(), 1, range(count), "train")
     return [item for pair in found for item in pair]
 
 
@@ -132,7 +133,7 @@ def test_prepared_pairs_take_the_families_in_turn_and_are_made_again_by_their_se
         return of._replace(picture=rng.integers(0, 255, of.picture.shape).astype(np.uint8))
 
     def once() -> list:
-        return list(prepare_pairs([face()], {"darker": darker, "noisy": noisy}, noisy, 1, 6, "train"))
+        return list(prepare_pairs([face()], {"darker": darker, "noisy": noisy}, noisy, 1, range(6), "train"))
 
     found, again = once(), once()
     assert [pair[1][0].source for pair in found] == ["darker", "noisy"] * 3
@@ -195,8 +196,10 @@ def pack(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def drawn_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands find drawn faces, and move them, without networks."""
+def drawn_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find drawn faces, and move them, without networks, in the zoo ``tmp_path``."""
+    (tmp_path / "fomm-lite").mkdir()
+    (tmp_path / "fomm-lite" / "manifest.toml").write_text("of a model")
     monkeypatch.setattr("deepfake_train.faces.FaceFinder", lambda zoo: Finder())
     monkeypatch.setattr("deepfake_train.animate.Animator", lambda folder, threads: StillAnimator())
 
@@ -250,6 +253,50 @@ def test_drivers_of_both_splits_are_read_before_pairs_are_made(
             ]
         )
     assert made == []
+
+
+class Interruption(KeyboardInterrupt):
+    """Somebody does not want to wait any longer."""
+
+
+@pytest.mark.usefixtures("drawn_world")
+def test_pairs_that_were_interrupted_are_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake_train.fakes.parts.PAIRS", 2)
+    write_pack(tmp_path / "pack", [(face(), "train", "a"), (face(1), "val", "b")])
+    write_video(tmp_path / "talker.avi", [face(seed).picture for seed in range(3)])
+    talker = str(tmp_path / "talker.avi")
+
+    def command(out: str, *more: str) -> list[str]:
+        return [
+            *("prepare", "reenacted", "--pack", str(tmp_path / "pack"), "--compressed", "0", "--every", "1"),
+            *("--drivers", talker, "--held-out-drivers", talker, "--count", "5", "--held-out", "2"),
+            *("--zoo", str(tmp_path), "--out", str(tmp_path / out), *more),
+        ]
+
+    rendered: list[int] = []
+    plain = StillAnimator.render
+
+    def render(animator: StillAnimator, encoded: Picture, source: Motion, driving: Motion) -> Picture:
+        rendered.append(1)
+        if len(rendered) == 4:
+            raise Interruption
+        return plain(animator, encoded, source, driving)
+
+    monkeypatch.setattr(StillAnimator, "render", render)
+    with pytest.raises(Interruption):
+        main(command("out"))
+    with pytest.raises(PreparationMismatchError, match="seed 1, not 2"):
+        main(command("out", "--seed", "2"))
+    # the first part is there, of the second one pair was lost
+    main(command("out"))
+    assert len(rendered) == 4 + 7 - 2
+    main(command("whole"))
+    for name in ("pack.bin", "pack.npz"):
+        found, wanted = ((tmp_path / out / name).read_bytes() for out in ("out", "whole"))
+        assert found == wanted
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pack.bin", "pack.npz"]
 
 
 @pytest.mark.usefixtures("drawn_world")

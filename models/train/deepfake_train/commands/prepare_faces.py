@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import Commands
 from .numbers import positive
@@ -53,7 +54,9 @@ def _reenact(arguments: argparse.Namespace) -> None:
     from ..animate import Animator
     from ..faces import FaceFinder
     from ..fakes.reenacted import prepare, read_drivers
+    from ..manifest import FILE_NAME, sha256
     from ..preparation.files import refuse_missing
+    from ..preparation.metadata import fingerprint
 
     videos = {"train": arguments.drivers, "val": arguments.held_out_drivers}
     refuse_missing([*videos["train"], *videos["val"]])
@@ -66,10 +69,15 @@ def _reenact(arguments: argparse.Namespace) -> None:
         for split in splits
     }
 
-    def pairs(portraits: list[Face], split: str, count: int) -> Iterator[list[Packed]]:
-        return prepare(portraits, drivers[split], animator, finder, arguments.seed, count, split)
+    def pairs(portraits: list[Face], split: str, numbers: range) -> Iterator[list[Packed]]:
+        return prepare(portraits, drivers[split], animator, finder, arguments.seed, numbers, split)
 
-    _write_pairs(arguments, splits, pairs)
+    settings = {
+        "model": sha256(arguments.zoo / arguments.model / FILE_NAME),
+        "every": arguments.every,
+        **{f"{split}_drivers": [fingerprint(video) for video in videos[split]] for split in videos},
+    }
+    _write_pairs(arguments, splits, settings, pairs)
 
 
 def _compress(arguments: argparse.Namespace) -> None:
@@ -84,10 +92,10 @@ def _compress(arguments: argparse.Namespace) -> None:
     def shoot(rng: np.random.Generator, face: Face) -> Face:
         return face._replace(picture=fakes.shoot(rng, face.picture, face.points))
 
-    def pairs(faces: list[Face], split: str, count: int) -> Iterator[list[Packed]]:
-        return prepare(faces, families, shoot, arguments.seed, count, split)
+    def pairs(faces: list[Face], split: str, numbers: range) -> Iterator[list[Packed]]:
+        return prepare(faces, families, shoot, arguments.seed, numbers, split)
 
-    _write_pairs(arguments, _splits(arguments), pairs)
+    _write_pairs(arguments, _splits(arguments), {"families": list(families)}, pairs)
 
 
 def _splits(arguments: argparse.Namespace) -> dict[str, int]:
@@ -120,25 +128,32 @@ def _listed(paths: Sequence[Path]) -> str:
 def _write_pairs(
     arguments: argparse.Namespace,
     splits: Mapping[str, int],
-    make: Callable[[list[Face], str, int], Iterator[list[Packed]]],
+    settings: Mapping[str, Any],
+    make: Callable[[list[Face], str, range], Iterator[list[Packed]]],
 ) -> None:
     from rich.progress import track
 
     from ..fakes.pack import Pack, write_pack
+    from ..fakes.parts import Parts
     from ..fakes.prepared import through_h264
 
+    packs = [Pack(folder) for folder in arguments.pack]
+    common = {"seed": arguments.seed, "packs": [pack.digest for pack in packs]}
+    parts = Parts(arguments.out, common | dict(settings))
     packed: list[Packed] = []
     for split, count in splits.items():
-        faces = [pack[int(index)] for pack in map(Pack, arguments.pack) for index in pack.indices(split)]
+        faces = [pack[int(index)] for pack in packs for index in pack.indices(split)]
+        made = parts.make(split, count, partial(make, faces, split))
         before = len(packed)
-        for pair in track(make(faces, split, count), f"{split}: {len(faces)} faces", total=count):
+        for pair in track(made, f"{split}: {len(faces)} faces", total=count):
             packed += pair
         done = (len(packed) - before) // 2
         print(f"{split}: {done} pairs, {count - done} left out for want of a face in the fake")
+    if packed:
+        write_pack(arguments.out, through_h264(packed, arguments.seed, arguments.compressed), quality=None)
+    parts.remove()
     if not packed:
         raise SystemExit("no face was found in any of the fakes: nothing is written")
-    packed = through_h264(packed, arguments.seed, arguments.compressed)
-    write_pack(arguments.out, packed, quality=None)
 
 
 def add(kinds: Commands) -> None:

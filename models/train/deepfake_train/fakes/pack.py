@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..manifest import sha256
 from .geometry import FACEMESH_POINTS, USED, Floats, Picture
 
 NAMES = ("fwa-pack", "pack")
@@ -36,7 +37,10 @@ class Pack:
         found = [name for name in NAMES if (folder / f"{name}.npz").exists()]
         if not found:
             raise FileNotFoundError(f"{folder}: no {' or '.join(f'{name}.npz' for name in NAMES)}")
-        with np.load(folder / f"{found[0]}.npz") as content:
+        index = folder / f"{found[0]}.npz"
+        self.digest = sha256(index)
+        """What tells it from another pack; the pictures change with their places, which are in the index."""
+        with np.load(index) as content:
             self._offsets, self._points = content["off"], content["lm"]
             self._boxes, self._sources = content["box"], content["src"]
             self._splits, self._names = content["split"], content["name"]

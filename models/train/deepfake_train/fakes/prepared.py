@@ -7,7 +7,7 @@ pictures made on the way only meet a stand-in of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -33,12 +33,13 @@ def prepare(
     families: dict[str, Make],
     shoot: Make,
     seed: int,
-    count: int,
+    numbers: Iterable[int],
     split: str,
 ) -> Iterator[list[Packed]]:
-    """``count`` pairs, drawn from ``seed``, the families in turn; half of them by way of ``shoot``."""
+    """A pair for each number, drawn from ``seed`` and it, the families in turn; half of them by way of
+    ``shoot``."""
     names = list(families)
-    for number in range(count):
+    for number in numbers:
         rng = np.random.default_rng((seed, number))
         face = resized(faces[int(rng.integers(len(faces)))], SIDES[int(rng.integers(len(SIDES)))])
         if rng.random() < 0.5:

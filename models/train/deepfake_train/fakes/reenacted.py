@@ -62,14 +62,14 @@ def prepare(
     animator: Animator,
     finder: FaceFinder,
     seed: int,
-    count: int,
+    numbers: Iterable[int],
     split: str,
 ) -> Iterator[list[Packed]]:
-    """``count`` times a twin and what the animator made of it, ready to pack; all is drawn from ``seed``.
+    """For each number a twin and what the animator made of it, ready to pack; drawn from ``seed`` and number.
 
     Where no face is found in what it made, the two are left out.
     """
-    for number in range(count):
+    for number in numbers:
         rng = np.random.default_rng((seed, number))
         portrait = portraits[int(rng.integers(len(portraits)))]
         crop, back = _window(animator, portrait.picture, portrait.points)
