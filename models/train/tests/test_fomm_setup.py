@@ -95,6 +95,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FommRun:
     )
 
 
+@pytest.mark.parametrize("loss", ["landmarks", "openings"])
+def test_losses_on_what_facemesh_sees_want_facemesh(loss: str) -> None:
+    options = FommOptions(2, 0, LossOptions(replace(NO_FEATURES, **{loss: 1.0})))
+    with pytest.raises(SystemExit, match="--facemesh"):
+        prepare(FommRun(options=options, preset="tiny", size=SIZE))
+
+
 def test_without_shapes_of_expressions_only_eyes_move(run: FommRun) -> None:
     prepare(replace(run, expressions=None, views=None))
     drawn = Expressions(None, torch.device("cpu")).draw(40, torch.Generator().manual_seed(1))

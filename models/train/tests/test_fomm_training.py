@@ -25,6 +25,7 @@ from deepfake_train.fomm import PRESETS, Fomm, Keypoints  # noqa: E402
 from deepfake_train.random_fomm import random_fomm  # noqa: E402
 from deepfake_train.training.fomm import trainer  # noqa: E402
 from deepfake_train.training.fomm.clips import write_views  # noqa: E402
+from deepfake_train.training.fomm.expression_reader import ExpressionReader  # noqa: E402
 from deepfake_train.training.fomm.losses import LossOptions, LossWeights  # noqa: E402
 from deepfake_train.training.fomm.pairs import Pairs, augmented  # noqa: E402
 from deepfake_train.training.fomm.synthesis import PairSynthesis  # noqa: E402
@@ -47,6 +48,7 @@ def _training(
     anchors: Mapping[int, int] | None = None,
     renew: tuple[int, ...] = (),
     model: Fomm | None = None,
+    reader: ExpressionReader | None = None,
 ) -> FommTraining:
     torch.manual_seed(0)
     model = Fomm(PRESETS["tiny"]) if model is None else model
@@ -63,11 +65,14 @@ def _training(
         frozen_detector=frozen_detector,
         frozen_motion=frozen_motion,
     )
-    return FommTraining(renewed(model, renew), [(synthesis, 1.0)], held_out, options, None, began)
+    return FommTraining(renewed(model, renew), [(synthesis, 1.0)], held_out, options, None, began, reader)
 
 
 WITHOUT_FEATURES = LossWeights(perceptual=0, parts=0, detail=5.0, keypoints=5.0, heat=1.0)
 MOTION = LossWeights(perceptual=0, parts=0, picture=0, part_picture=0, warp=5.0)
+NOTHING = dict.fromkeys((*LossWeights.__annotations__,), 0.0)
+SEEN = LossWeights(**NOTHING | {"landmarks": 1.0, "openings": 2.0})
+FACEMESH = Path(__file__).parents[2] / "zoo" / "facemesh"
 WITH_ADVERSARY = LossWeights(perceptual=0, parts=0, adversarial=1.0, features=1.0)
 
 
@@ -156,6 +161,21 @@ def test_frozen_motion_stays_and_what_paints_learns() -> None:
     }
     assert not any(key.startswith("/networks/kp_detector") for key in moved)
     assert {"/networks/generator/final.weight", "/networks/generator/first.conv.weight"} <= moved
+
+
+def test_what_facemesh_sees_is_asked_of_the_finished_picture() -> None:
+    with pytest.raises(ValueError, match="need FaceMesh"):
+        _training(SEEN)
+    training = _training(SEEN, frozen_detector=True, reader=ExpressionReader(FACEMESH))
+    before = {name: tensor.clone() for name, tensor in training.generator.state_dict().items()}
+    reader = {name: tensor.clone() for name, tensor in training.reader.state_dict().items()}
+    terms = [training.step(number, 1e-3) for number in range(8)]
+    assert set(terms[0]) == {"landmarks", "openings", "total", "gradient"}
+    assert terms[0]["total"] == pytest.approx(terms[0]["landmarks"] + terms[0]["openings"], rel=1e-5)
+    assert all(torch.equal(tensor, reader[name]) for name, tensor in training.reader.state_dict().items())
+    after = training.generator.state_dict()
+    for part in ("dense_motion_network.mask.weight", "final.weight"):
+        assert not torch.equal(after[part], before[part]), part
 
 
 def test_anchors_are_never_asked_for_on_both_sides_of_a_face(monkeypatch: pytest.MonkeyPatch) -> None:

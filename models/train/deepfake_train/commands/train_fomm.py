@@ -11,6 +11,7 @@ from .numbers import positive
 
 LOSSES = (
     *("perceptual", "parts", "picture", "part_picture", "detail", "structure"),
+    *("landmarks", "openings"),
     *("flow", "gaps", "turns", "warp"),
     *("equivariance", "frames", "keypoints", "heat", "keep", "adversarial", "features"),
 )
@@ -80,6 +81,7 @@ def _train(arguments: argparse.Namespace) -> None:
             clips=tuple(arguments.clips),
             clip_share=arguments.clip_share,
             vgg=arguments.vgg,
+            facemesh=arguments.facemesh,
         )
     )
     # as it was given: what it is by default hangs on the device, which may differ when a run is gone on with
@@ -195,6 +197,9 @@ def add(kinds: Commands) -> None:
     loss = fomm.add_argument_group("loss")
     loss.add_argument(
         "--vgg", type=Path, help="weights of VGG-16 for the losses on features (vgg16_fp16.npz)"
+    )
+    loss.add_argument(
+        "--facemesh", type=Path, metavar="FOLDER", help="of the zoo, for the losses landmarks and openings"
     )
     loss.add_argument(
         "--weight", type=_weight, action="append", default=[], metavar="LOSS=X", help=", ".join(LOSSES)

@@ -44,6 +44,11 @@ class LossWeights:
     """Difference of how much fine detail there is, place by place: what is blurred has too little."""
     structure: float = 0.0
     """How far structural similarity is from 1: lines and texture are to lie where they were."""
+    landmarks: float = 0.0
+    """Distance, in parts of a face, between where FaceMesh sees its points in what was made and where in the
+    driving picture; those of mouth and eyes count ``part_emphasis`` times. It needs FaceMesh."""
+    openings: float = 0.0
+    """Error of how far FaceMesh sees lips and lids apart. It needs FaceMesh."""
     flow: float = 20.0
     """Distance, in half pictures, between where the flow leads from the points and where it should."""
     gaps: float = 40.0
@@ -70,7 +75,11 @@ class LossWeights:
     def painting(self) -> bool:
         """Whether any term looks at the finished picture."""
         pixels = (self.picture, self.part_picture, self.detail, self.structure)
-        return any((self.perceptual, self.parts, *pixels, self.adversarial))
+        return any((self.perceptual, self.parts, *pixels, self.seen(), self.adversarial))
+
+    def seen(self) -> bool:
+        """Whether any term asks FaceMesh."""
+        return bool(self.landmarks or self.openings)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class LossOptions:
     """Blocks of VGG-16 for whole pictures."""
     part_depth: int = 3
     part_emphasis: float = 8.0
-    """How much more a point of mouth or eyes counts in ``flow`` than any other."""
+    """How much more a point of mouth or eyes counts in ``flow`` and ``landmarks`` than any other."""
     anchors: Mapping[int, int] = field(default_factory=dict)
     """FaceMesh points that key-points, by number, are asked to be at."""
 

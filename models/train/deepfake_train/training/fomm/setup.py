@@ -20,6 +20,7 @@ from ..landmarks import POINTS
 from ..loop import step_seed
 from ..placement import placed
 from .clips import ClipPairs, claim_views, write_views
+from .expression_reader import ExpressionReader
 from .expressions import Expressions
 from .pairs import Pairs, PairSource
 from .perceptual import Vgg16
@@ -50,6 +51,7 @@ class FommRun:
     clips: tuple[Path, ...] = ()
     clip_share: float = 0.4
     vgg: Path | None = None
+    facemesh: Path | None = None
 
 
 def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
@@ -58,12 +60,13 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
     _check_losses(run)
     # before the data: views take long to make, and are not to be made in vain
     perceptual, model = _perceptual(run, device), _model(run)
+    reader = _reader(run, device)
     began = None
     if run.renew:
         began = Renewed(run.renew, model.keypoint_detector)
         model = renewed(model, run.renew)
     sources, held_out = _data(run, device)
-    training = FommTraining(model, sources, held_out, run.options, perceptual, began)
+    training = FommTraining(model, sources, held_out, run.options, perceptual, began, reader)
     settings: dict[str, Any] = {
         "model": dataclasses.asdict(model.config),
         "options": dataclasses.asdict(run.options),
@@ -71,6 +74,7 @@ def prepare(run: FommRun) -> tuple[FommTraining, dict[str, Any]]:
         "start": _digest(run.start),
         "renew": sorted(set(run.renew)),
         "vgg": None if perceptual is None else _digest(run.vgg),
+        "facemesh": None if reader is None else _digest(run.facemesh),
         "stills": _digest(run.stills),
         "expressions": _digest(run.expressions),
         "views": None if run.views is None else VIEW_PAIRS,
@@ -87,6 +91,8 @@ def _check_losses(run: FommRun) -> None:
     losses, weights = run.options.losses, run.options.losses.weights
     if _on_features(run) and run.vgg is None:
         raise SystemExit("losses on features need --vgg; without: --weight perceptual=0 --weight parts=0")
+    if weights.seen() and run.facemesh is None:
+        raise SystemExit("--weight landmarks and openings need --facemesh ../zoo/facemesh")
     if (weights.keypoints or weights.heat) and not losses.anchors:
         raise SystemExit("--weight keypoints and heat need --anchor")
     if weights.features and not weights.adversarial:
@@ -157,6 +163,12 @@ def _perceptual(run: FommRun, device: torch.device) -> Vgg16 | None:
         return None
     losses = run.options.losses
     return placed(Vgg16(run.vgg, max(losses.depth, losses.part_depth)), device)
+
+
+def _reader(run: FommRun, device: torch.device) -> ExpressionReader | None:
+    if run.facemesh is None or not run.options.losses.weights.seen():
+        return None
+    return ExpressionReader(run.facemesh).to(device)
 
 
 def _data(run: FommRun, device: torch.device) -> tuple[list[tuple[PairSource, float]], Pairs]:

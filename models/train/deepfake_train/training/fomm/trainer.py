@@ -27,6 +27,7 @@ from .adversary import (
     feature_matching,
 )
 from .equivariance import Transformation, equivariance
+from .expression_reader import ExpressionReader, openings_loss, points_loss
 from .losses import (
     TURNS,
     LossOptions,
@@ -103,13 +104,16 @@ class FommTraining:
         options: FommOptions,
         perceptual: Vgg16 | None = None,
         renewed: Renewed | None = None,
+        reader: ExpressionReader | None = None,
     ) -> None:
         weights = options.losses.weights
         if perceptual is None and (weights.perceptual or weights.parts):
             raise ValueError("losses on features need the weights of VGG-16")
+        if reader is None and weights.seen():
+            raise ValueError("losses on what FaceMesh sees need FaceMesh")
         if weights.keep and renewed is None:
             raise ValueError("the loss 'keep' needs key-points that were begun anew")
-        self.options, self.perceptual = options, perceptual
+        self.options, self.perceptual, self.reader = options, perceptual, reader
         self.device = held_out.source.device
         self._held_out = held_out
         self._sources = list(zip([s for s, _ in sources], _shares(sources, options.batch), strict=True))
@@ -210,6 +214,8 @@ class FommTraining:
                 made = self.generator.paint(features, motion)
             real_parts, made_parts = (face_parts(x, driving_points, place) for x in (driving, made))
             terms |= self._painted(made, driving, real_parts, made_parts)
+            if weights.seen():
+                terms |= self._seen(made, driving, driving_points, generator)
         if weights.flow:
             terms["flow"] = weights.flow * flow_loss(
                 motion.flow, source_points, driving_points, self._point_weights
@@ -284,6 +290,23 @@ class FommTraining:
                     real = [self._judged(part) for part in real_parts]
                 matching = [feature_matching(a, b) for a, b in zip(real, judged, strict=True)]
                 terms["features"] = weights.features * torch.stack(matching).sum()
+        return terms
+
+    def _seen(
+        self, made: Tensor, driving: Tensor, points: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The terms that look at the finished pictures through FaceMesh."""
+        assert self.reader is not None
+        weights = self.options.losses.weights
+        squares = self.reader.squares(points, generator)
+        with torch.no_grad():
+            wanted = self.reader(driving, squares)
+        found = self.reader(made.float(), squares)
+        terms: dict[str, Tensor] = {}
+        if weights.landmarks:
+            terms["landmarks"] = weights.landmarks * points_loss(found, wanted, self._point_weights)
+        if weights.openings:
+            terms["openings"] = weights.openings * openings_loss(found, wanted)
         return terms
 
     def _distance(self, made: Tensor, wanted: Tensor, depth: int) -> Tensor:
