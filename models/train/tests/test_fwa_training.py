@@ -21,6 +21,7 @@ from deepfake_train import manifest  # noqa: E402
 from deepfake_train.__main__ import main  # noqa: E402
 from deepfake_train.convert_fwa import convert_fwa  # noqa: E402
 from deepfake_train.evaluation.classification import calibration as reliability  # noqa: E402
+from deepfake_train.fakes import MILD  # noqa: E402
 from deepfake_train.fakes.pack import Face, write_pack  # noqa: E402
 from deepfake_train.fakes.prepared import REAL  # noqa: E402
 from deepfake_train.fakes.reenacted import FAMILY  # noqa: E402
@@ -146,6 +147,10 @@ def test_loss_falls_and_the_graph_is_that_of_the_averaged_weights(sources: Sourc
     assert written == report
     assert 0 < report["uncertain from"] <= report["threshold"] < 1
     assert set(report["mild"]) == {"false alarms", "calibration error", *Faces(sources, "val").shares}
+    # of both strengths: what comes from the net went through more than what a camera gives
+    coming = held_out(easy, 4, 48, (MILD, 1.0), plain=True)
+    wanted = calibrate(training.logits(coming.pictures), coming.fake)
+    assert report["calibration"] == pytest.approx({"scale": wanted.scale, "offset": wanted.offset})
     held = held_out(sources, 2, 48)
     graph = onnx.load(tmp_path / "fwa-lite.onnx")
     planes = (held.pictures[..., ::-1].transpose(0, 3, 1, 2) / 255).astype(np.float32)

@@ -177,14 +177,14 @@ class FwaTraining:
         return torch.cat(parts).double().numpy()
 
     def finish(self, folder: Path, *, count: int = 100) -> dict[str, Any]:
-        """Calibrates on held-out pictures as they usually come, plain and mildly degraded; writes the graph.
+        """Calibrates on held-out pictures as they come, degraded mildly and badly; writes the graph.
 
         Threshold and all else that is found are of pictures as hard as those of the training, ``count`` pairs
         a family and strength; they are written and returned.
         """
         side = self.network.shape.side
-        usual = held_out(self.settings.sources, count, side, (MILD,), plain=True)
-        calibration = calibrate(self.logits(usual.pictures), usual.fake)
+        coming = held_out(self.settings.sources, count, side, plain=True)
+        calibration = calibrate(self.logits(coming.pictures), coming.fake)
         held = held_out(self.settings.sources, count, side)
         logits = self.logits(held.pictures)
         graph = mobilenet_graph(self.averaged(), scale=calibration.scale, offset=calibration.offset)
