@@ -35,8 +35,9 @@ GRAPH, REPORT = "fwa-lite.onnx", "held-out.json"
 AHEAD = 3
 """Batches that each worker makes before they are asked for."""
 CHUNK = 64
-FALSE_ALARMS, BAND = 0.05, 0.10
-"""Shares of mildly degraded real pictures above the threshold, and above the start of the uncertain band."""
+FALSE_ALARMS, BAND = 0.025, 0.05
+"""Shares of mildly degraded real pictures above the threshold, and above the start of the uncertain band.
+Real cameras do more than the simulated one: of their pictures about twice as many are above."""
 
 
 @dataclass(frozen=True)
