@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from ...manifest import read_kind
 from ...networks.onnx_torch import OnnxNetwork
-from ..landmarks import EYE_CORNERS, LID_GAPS, LIP_GAPS
+from ..landmarks import EYE_CORNERS
+from .losses import OPENINGS
 
 LEFT, RIGHT = EYE_CORNERS[0][0], EYE_CORNERS[1][0]
 """The outer corners of the eyes, which say how a face is turned in the plane."""
-OPENINGS = (LIP_GAPS, LID_GAPS)
 SHIFT, SCALE, TURN = 0.04, 0.08, 0.08
 """Most that a crop is moved, in parts of its side, and widened, in parts of 1, and turned, in radians: the
 points must be right whichever way the face is cut out, which no pattern of single pixels achieves."""
@@ -83,6 +83,6 @@ def openings_loss(made: Tensor, wanted: Tensor) -> Tensor:
     errors = []
     for pairs in OPENINGS:
         first, second = ([pair[side] for pair in pairs] for side in (0, 1))
-        gaps = (points[:, second] - points[:, first] for points in (made, wanted))
-        errors.append((next(gaps) - next(gaps)).abs().mean())
+        of_made, of_wanted = (points[:, second] - points[:, first] for points in (made, wanted))
+        errors.append((of_made - of_wanted).abs().mean())
     return torch.stack(errors).mean()
