@@ -109,6 +109,12 @@ def read_kind(folder: Path, *kinds: str) -> dict[str, Any]:
     return manifest
 
 
+def network_path(folder: Path, manifest: Mapping[str, Any]) -> Path:
+    """The graph of a model that consists of one, in full precision."""
+    (path,) = [entry["path"] for entry in manifest["file"] if entry["role"] == "network"]
+    return folder / path
+
+
 def _table(header: str, content: Mapping[str, Any]) -> str:
     return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in content.items()), ""])
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces import Picture, Points
-from ..manifest import read_kind
+from ..manifest import network_path, read_kind
 from ..measure import session
 
 BORDERS = {"mirror": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
@@ -26,8 +26,7 @@ class Detector:
         self.name: str = manifest["model"]["name"]
         self.threshold: float = manifest["fwa"]["threshold"]
         self._input, self._crop, self._about = manifest["input"], manifest["crop"], manifest["fwa"]
-        (path,) = [entry["path"] for entry in manifest["file"] if entry["role"] == "network"]
-        self._network = session(folder / path, threads)
+        self._network = session(network_path(folder, manifest), threads)
 
     def crop(self, picture: Picture, points: Points) -> Picture:
         """The manifest's square about the points [N, 2 or more], of the size that the network takes.

@@ -20,13 +20,14 @@ Attributes = Mapping[str, Any]
 
 
 class UnknownOperatorError(ValueError):
-    """A graph has an operator, or a form of one, that is not known here."""
+    """A graph has an operator, or a form of one, that is not known here, or lacks an output."""
 
 
 class OnnxNetwork(nn.Module):
     """The graph in a file: one input, and as many outputs as are asked for by name.
 
-    Raises ``UnknownOperatorError`` for a graph that holds anything else than what is in ``_OPERATORS``.
+    Raises ``UnknownOperatorError`` for outputs that are not there, or hang on anything else than what is in
+    ``_OPERATORS``.
     """
 
     def __init__(self, path: Path, outputs: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...manifest import read_kind
+from ...manifest import network_path, read_kind
 from ...networks.onnx_torch import OnnxNetwork
 from ..landmarks import EYE_CORNERS
 from .losses import OPENINGS
@@ -32,8 +32,7 @@ class ExpressionReader(nn.Module):
         super().__init__()
         manifest = read_kind(folder, "face-landmarks")
         about = manifest["landmarks"]
-        (path,) = [entry["path"] for entry in manifest["file"] if entry["role"] == "network"]
-        self._network = OnnxNetwork(folder / path, (about["output"],))
+        self._network = OnnxNetwork(network_path(folder, manifest), (about["output"],))
         self._side, self._crop_scale = manifest["input"]["width"], about["crop_scale"]
 
     def forward(self, pictures: Tensor, squares: Tensor) -> Tensor:
